@@ -1,0 +1,110 @@
+"""The effective settings: read once, frozen, handed to whoever needs a part of them.
+
+Every duration is a float of seconds and says so in its name; 0 means "off" or "at once" where
+the option's documentation says so.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class ServerSettings:
+    """The runqy server."""
+
+    url: str
+    api_key: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class WorkerSettings:
+    """This worker. ``queues`` holds parents (``inference``) or sub-queues (``inference.high``)."""
+
+    queues: tuple[str, ...]
+    concurrency: int = 1
+    shutdown_timeout_s: float = 30.0
+    lease_duration_s: float = 30.0
+    instance_id: str | None = None
+
+
+@dataclass(frozen=True)
+class DeploymentSettings:
+    """Where task code lives and what its environment inherits."""
+
+    dir: Path = Path("./deployment")
+    use_system_site_packages: bool = True
+
+
+@dataclass(frozen=True)
+class RecoverySettings:
+    """Restart of a crashed task process."""
+
+    enabled: bool = True
+    max_restarts: int = 5
+    initial_delay_s: float = 1.0
+    max_delay_s: float = 300.0
+    backoff_factor: float = 2.0
+    cooldown_period_s: float = 600.0
+
+
+@dataclass(frozen=True)
+class BootstrapSettings:
+    """Attempts at registering and deploying: ``retries`` more after the first, ``retry_delay_s`` apart."""
+
+    retries: int = 3
+    retry_delay_s: float = 5.0
+
+
+@dataclass(frozen=True)
+class GitSettings:
+    """Credentials for private repositories; the server's own token wins over ``token``."""
+
+    ssh_key: Path | None = None
+    token: str | None = field(repr=False, default=None)
+
+
+@dataclass(frozen=True)
+class RetrySettings:
+    """Retries of failed tasks.
+
+    ``max_retry`` serves legacy tasks that carry no count; it caps a message's own count only
+    when it was set (``max_retry_caps``). Delay of the n-th retry: ``min(n⁴ · base, max)``.
+    """
+
+    max_retry: int = 3
+    max_retry_caps: bool = False
+    base_delay_s: float = 10.0
+    max_delay_s: float = 86_400.0
+
+
+@dataclass(frozen=True)
+class TaskSettings:
+    """Lifetimes and limits of tasks whose hash carries no stamp of its own; 0 is never / off."""
+
+    ttl_completed_s: float = 86_400.0
+    ttl_archived_s: float = 259_200.0
+    pending_timeout_s: float = 0.0
+    active_timeout_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class LogSettings:
+    """What is logged to stderr: ``level`` debug|info|warning|error, ``format`` text|json."""
+
+    level: str = "info"
+    format: str = "text"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything, by section of the file."""
+
+    server: ServerSettings
+    worker: WorkerSettings
+    deployment: DeploymentSettings = DeploymentSettings()
+    recovery: RecoverySettings = RecoverySettings()
+    bootstrap: BootstrapSettings = BootstrapSettings()
+    git: GitSettings = GitSettings()
+    retry: RetrySettings = RetrySettings()
+    tasks: TaskSettings = TaskSettings()
+    log: LogSettings = LogSettings()

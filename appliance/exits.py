@@ -1,0 +1,15 @@
+"""Exit statuses of ``runqy-appliance``: what an orchestrator can tell from how we ended."""
+
+from enum import IntEnum
+
+
+class Exit(IntEnum):
+    """One status a cause; anything above 128 is the signal that killed us, minus 128."""
+
+    OK = 0  # stopped as asked, or a command did its job
+    INTERNAL = 1  # a defect of ours: please report the traceback in the log
+    CONFIGURATION = 2  # settings missing or wrong, or a command line not understood
+    REGISTRATION = 3  # the server refused us, or never answered within the attempts
+    DEPLOYMENT = 4  # task code or its environment could not be put in place
+    STARTUP = 5  # Redis out of reach at start, a folder not writable, a port taken
+    DEGRADED = 6  # the task process kept crashing and RUNQY_DEGRADED_POLICY=exit says to end
