@@ -12,9 +12,10 @@
     ├── StartupError                   the worker cannot begin: Redis, folder, port
     ├── ProcessError
     │   └── ProcessNotReady            a task was offered while the process cannot take one
-    └── QueueError
-        ├── QueueUnavailable           passing: Redis is away, loading, or failing over
-        └── QueueRejected              final: Redis understood and said no
+    ├── QueueError
+    │   ├── QueueUnavailable           passing: Redis is away, loading, or failing over
+    │   └── QueueRejected              final: Redis understood and said no
+    └── TaskUndecodable                a stored task that nobody can make sense of
 
 Adapters translate what their library raises into these (``raise X from exc``), so that no
 redis, HTTP or OS error type crosses a layer. This module imports nothing of the package.
@@ -29,11 +30,13 @@ class ConfigurationError(ApplianceError):
     """Raised when settings are missing or wrong; carries every problem found, not the first.
 
     ``problems`` is a tuple of one-line strings, each naming the variable or file position,
-    the value, and what is allowed. Secret values are never part of a problem.
+    the value, and what is allowed. Secret values are never part of a problem. ``warnings`` are
+    lines of the same kind about what was ignored: a misspelt name is often why another is missing.
     """
 
-    def __init__(self, problems: tuple[str, ...]) -> None:
+    def __init__(self, problems: tuple[str, ...], warnings: tuple[str, ...] = ()) -> None:
         self.problems = problems
+        self.warnings = warnings
         super().__init__("\n".join(problems))
 
 
@@ -105,3 +108,7 @@ class QueueUnavailable(QueueError):
 
 class QueueRejected(QueueError):
     """Raised when Redis understood a command and refused it (NOPERM, WRONGTYPE, a script error)."""
+
+
+class TaskUndecodable(ApplianceError):
+    """Raised when a task's hash in Redis cannot be understood; the message says what is wrong."""

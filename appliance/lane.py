@@ -1,0 +1,204 @@
+"""One parent queue's way from registration to running tasks: contract, code, process, loops.
+
+A worker has one lane per parent queue. Lanes share nothing but the machine, so that trouble in
+one stays there.
+"""
+
+import os
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import gevent
+import structlog
+from gevent.event import Event
+
+from appliance.clock import Clock
+from appliance.config.settings import Settings
+from appliance.control.contract import Mode, Registration, SubQueue
+from appliance.deploy.deployment import Deployed, Deployer
+from appliance.loops import ticker
+from appliance.loops.dispatch import Dispatcher, Source
+from appliance.loops.forwarder import Forwarder
+from appliance.loops.janitor import Janitor
+from appliance.loops.leases import Leases
+from appliance.loops.recoverer import Recoverer
+from appliance.loops.watch import Watch
+from appliance.observe.output import OutputBuffer
+from appliance.observe.redaction import Redactor
+from appliance.process.environ import build_argv, build_environment
+from appliance.process.long_running import LongRunning
+from appliance.process.one_shot import OneShot
+from appliance.process.supervisor import CrashReport, Hooks, ProcessSpec
+from appliance.process.work import Runner
+from appliance.queue.broker import Broker
+from appliance.queue.connection import Channel
+from appliance.queue.settlement import Policy
+from appliance.queue.waiter import Waiter
+
+log = structlog.get_logger()
+
+#: Seconds a process gets between being asked to end and being forced to.
+PROCESS_GRACE_S = 5.0
+#: Seconds to get the last outcomes into Redis when stopping.
+FINAL_SETTLE_S = 5.0
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What every lane is handed by the worker."""
+
+    settings: Settings
+    clock: Clock
+    rng: random.Random
+    redactor: Redactor
+    output: OutputBuffer
+    worker_id: str
+
+
+class Lane:
+    """See the module. The order of calls is :meth:`deploy`, :meth:`start`, :meth:`drain`, :meth:`stop`."""
+
+    def __init__(self, registration: Registration, sub_queues: tuple[SubQueue, ...], tools: Tools) -> None:
+        self.parent = registration.parent
+        self.endpoint = registration.redis
+        self.sub_queues = sub_queues
+        self.deployed: Deployed | None = None
+        self._registration = registration
+        self._tools = tools
+        self._stop = Event()
+        self._greenlets: list[gevent.Greenlet[..., object]] = []
+        self._channels: list[Channel] = []
+        self._runner: Runner | None = None
+        self._dispatcher: Dispatcher | None = None
+
+    def deploy(self, deployer: Deployer) -> None:
+        """Put code and environment in place; raises :class:`~appliance.errors.DeploymentError`."""
+        registration = self._registration
+        self.deployed = deployer.deploy(self.parent, registration.deployment, registration.git_token)
+
+    def start(self, failed: Callable[["gevent.Greenlet[..., object]"], None]) -> None:
+        """Start the process and the loops; ``failed`` is told of a loop that ended by a defect."""
+        wake = Event()
+        self._runner = self._make_runner(wake.set)
+        self._dispatcher = self._make_dispatcher(self._runner, wake, failed)
+        self._runner.start()
+
+    @property
+    def runner(self) -> Runner | None:
+        """The runner, once started."""
+        return self._runner
+
+    def drain(self, hurry: Event) -> None:
+        """Take nothing more and wait, at most ``shutdown_timeout``, for the tasks under way.
+
+        ``hurry`` ends the waiting early.
+        """
+        if self._dispatcher is None:
+            return
+        self._dispatcher.close_intake()
+        deadline_s = self._tools.clock.monotonic() + self._tools.settings.worker.shutdown_timeout_s
+        while not hurry.is_set() and self._dispatcher.in_flight:
+            left_s = deadline_s - self._tools.clock.monotonic()
+            if left_s <= 0:
+                log.warning("lane.drain_timeout", queue=self.parent, tasks=self._dispatcher.in_flight)
+                return
+            self._dispatcher.wait_idle(min(left_s, 0.1))
+
+    def stop(self) -> None:
+        """End the process, give back what it had, and end the loops. Idempotent."""
+        if self._runner is not None:
+            self._runner.stop(PROCESS_GRACE_S)
+        if self._dispatcher is not None:
+            self._dispatcher.finish(FINAL_SETTLE_S)
+        self._stop.set()
+        gevent.joinall(self._greenlets, timeout=1.0)
+        gevent.killall(self._greenlets)
+        for channel in self._channels:
+            channel.close()
+
+    def _make_runner(self, on_change: Callable[[], None]) -> Runner:
+        deployed, spec, settings = self.deployed, self._registration.deployment, self._tools.settings
+        assert deployed is not None  # noqa: S101  deploy comes before start
+        env, warnings = build_environment(os.environ, deployed.venv_dir, self._registration.vaults)
+        for warning in warnings:
+            log.warning("vault.refused", queue=self.parent, reason=warning)
+        process = ProcessSpec(
+            argv=build_argv(spec.startup_cmd, deployed.python),
+            cwd=deployed.code_dir,
+            env=env,
+            startup_timeout_s=spec.startup_timeout_s,
+            stop_grace_s=PROCESS_GRACE_S,
+        )
+        hooks = Hooks(
+            on_change=on_change,
+            on_output=lambda source, text: self._tools.output.add(self.parent, source, text),
+            on_crash=self._report_crash,
+            redact=self._tools.redactor.text,
+        )
+        kind: type[LongRunning] | type[OneShot] = LongRunning if spec.mode is Mode.LONG_RUNNING else OneShot
+        return kind(self.parent, process, settings.recovery, self._tools.clock, hooks)
+
+    def _report_crash(self, crash: CrashReport) -> None:
+        log.error(
+            "child.crashed",
+            queue=self.parent,
+            exit=crash.exit,
+            uptime_s=round(crash.uptime_s, 3),
+            tasks=list(crash.task_ids),
+            stderr=list(crash.stderr_tail[-3:]),
+        )
+
+    def _make_dispatcher(
+        self, runner: Runner, wake: Event, failed: Callable[["gevent.Greenlet[..., object]"], None]
+    ) -> Dispatcher:
+        tools, settings = self._tools, self._tools.settings
+        policy = Policy(settings.retry, settings.tasks)
+        names = [sub_queue.name for sub_queue in self.sub_queues]
+        upkeep = self._channel("upkeep")
+        brokers = [self._broker(channel) for channel in (self._channel("dispatch"), upkeep)]
+        sources = [
+            Source(name, Watch(name, Waiter(self.endpoint, name, self._name("watch"), upkeep), wake.set))
+            for name in names
+        ]
+        dispatcher = Dispatcher(
+            sources,
+            brokers[0],
+            runner,
+            policy,
+            concurrency=settings.worker.concurrency,
+            lease_s=settings.worker.lease_duration_s,
+            clock=tools.clock,
+            rng=tools.rng,
+            wake=wake,
+        )
+        leases = Leases(brokers[1], dispatcher.held, settings.worker.lease_duration_s)
+        recoverer = Recoverer(brokers[1], policy, tools.clock)
+        forwarder = Forwarder(names, brokers[1], recoverer, Janitor(brokers[1], tools.clock))
+        loops: Mapping[str, Callable[[], None]] = {
+            "dispatch": dispatcher.run,
+            **{f"watch {source.queue}": source.watch.run for source in sources},
+            "leases": lambda: ticker.run("leases", leases.tick, self._stop),
+            "forwarder": lambda: ticker.run("forwarder", forwarder.tick, self._stop),
+        }
+        for loop in loops.values():
+            greenlet = gevent.spawn(loop)
+            greenlet.link_exception(failed)
+            self._greenlets.append(greenlet)
+        return dispatcher
+
+    def _broker(self, channel: Channel) -> Broker:
+        return Broker(
+            channel,
+            self._tools.worker_id,
+            self._tools.settings.worker.lease_duration_s,
+            keep_results=self._registration.deployment.redis_storage,
+        )
+
+    def _channel(self, purpose: str) -> Channel:
+        channel = Channel(self.endpoint, self._name(purpose))
+        self._channels.append(channel)
+        return channel
+
+    def _name(self, purpose: str) -> str:
+        return f"runqy-appliance:{self._tools.worker_id}:{purpose}"

@@ -1,0 +1,375 @@
+"""The slots of one parent queue: takes tasks, hands them to the runner, settles what came of them.
+
+One greenlet owns all of it and does one thing at a time (:meth:`Dispatcher.tick`), so that there
+are no races to think about: outcomes and arrivals only enter through two queues and a wake event.
+Finished tasks are settled and the next ones taken in one round trip. Where a queue is empty a
+:class:`~appliance.loops.watch.Watch` waits for its next task; nothing is polled.
+"""
+
+import random
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+
+import structlog
+from gevent.event import Event
+
+from appliance.clock import Clock
+from appliance.errors import ProcessNotReady, QueueError
+from appliance.loops.watch import Watch
+from appliance.process.work import Cancelled, Expired, Outcome, Request, Returned, Runner
+from appliance.queue.broker import Ask, Broker, Taken, Verdict
+from appliance.queue.message import Lease, Task
+from appliance.queue.settlement import Archive, Complete, GiveBack, Policy, Retry, Settlement
+
+log = structlog.get_logger()
+
+#: Seconds without a free slot after which a queue is not watched any more. Below that an arrival
+#: waits for the slot: with short tasks that is cheaper than to stop watching after each.
+HOLD_S = 0.05
+#: Seconds between looks at a paused queue.
+PAUSED_RECHECK_S = 0.8
+#: First and longest delay after Redis failed, in seconds; jittered.
+TROUBLE_DELAYS_S = (0.05, 5.0)
+
+
+class _Supply(Enum):
+    MAYBE = auto()  # a take may bring something
+    EMPTY = auto()  # a take brought less than asked; the watch tells when that changes
+    PAUSED = auto()
+
+
+@dataclass(slots=True)
+class Source:
+    """One sub-queue and what we believe of it."""
+
+    queue: str
+    watch: Watch
+    supply: _Supply = _Supply.MAYBE
+    recheck_monotonic_s: float = 0.0
+
+
+class Dispatcher:
+    """See the module. ``sources`` are in the order in which they are served."""
+
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        broker: Broker,
+        runner: Runner,
+        policy: Policy,
+        *,
+        concurrency: int,
+        lease_s: float,
+        clock: Clock,
+        rng: random.Random,
+        wake: Event,
+    ) -> None:
+        self._sources = sources
+        self._by_name = {source.queue: source for source in sources}
+        self._broker = broker
+        self._runner = runner
+        self._policy = policy
+        self._concurrency = concurrency
+        self._lease_s = lease_s
+        self._clock = clock
+        self._rng = rng
+        self._wake = wake
+        self._in_flight: dict[tuple[str, str], Task] = {}
+        self._finished: deque[tuple[Request, Outcome]] = deque()
+        self._unsettled: list[Settlement] = []
+        self._intake = True
+        self._ended = False
+        self._full_since_s: float | None = None
+        self._troubles = 0
+        self._retry_at_s = 0.0
+        self._reconcile_at_s: list[float] = []
+        self.counts = {Complete: 0, Retry: 0, Archive: 0, GiveBack: 0}
+
+    # What others may ask -------------------------------------------------------------------------
+
+    def wake(self) -> None:
+        """Something changed (the process became ready, say): look again."""
+        self._wake.set()
+
+    @property
+    def in_flight(self) -> int:
+        """How many tasks the process has."""
+        return len(self._in_flight)
+
+    def held(self) -> list[Lease]:
+        """Leases to prolong: tasks in the process, and outcomes Redis has not accepted yet."""
+        return [task.lease for task in self._in_flight.values()] + [s.lease for s in self._unsettled]
+
+    def close_intake(self) -> None:
+        """Take nothing from now on."""
+        self._intake = False
+        self._wake.set()
+
+    def wait_idle(self, timeout_s: float) -> bool:
+        """Wait until no task is in the process; False when that takes longer."""
+        return self._wait(lambda: not self._in_flight, timeout_s)
+
+    def finish(self, timeout_s: float) -> bool:
+        """Settle what there is and end; False when Redis did not accept everything in time."""
+        self.close_intake()
+        settled = self._wait(self._empty_handed, timeout_s)
+        if not settled:
+            log.error(
+                "dispatch.unsettled",
+                tasks=[lease.task_id for lease in self.held()],
+                consequence="their leases run out and other workers retry them",
+            )
+        self._ended = True
+        self._wake.set()
+        for source in self._sources:
+            source.watch.end()
+        return settled
+
+    # The loop ------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Tick until :meth:`finish`."""
+        while not self._ended:
+            self._wake.clear()
+            delay_s = self.tick()
+            if delay_s != 0:
+                self._wake.wait(delay_s)
+
+    def tick(self) -> float | None:
+        """Do what can be done now. Returns seconds until there may be more to do; None: when woken."""
+        self._collect()
+        now_s = self._clock.monotonic()
+        if now_s < self._retry_at_s:
+            return self._retry_at_s - now_s
+        try:
+            return self._exchange(now_s)
+        except QueueError as exc:
+            return self._trouble(exc)
+
+    def _exchange(self, now_s: float) -> float | None:
+        self._reconcile(now_s)
+        room = self._room()
+        self._mind_full(room, now_s)
+        asks = self._asks(room, now_s)
+        settlements = self._unsettled[:]
+        if settlements or asks:
+            answer = self._broker.exchange(settlements, asks)
+            del self._unsettled[: len(settlements)]
+            for settlement, verdict in zip(settlements, answer.verdicts, strict=True):
+                self._settled(settlement, verdict)
+            for ask, taken in zip(asks, answer.taken, strict=True):
+                self._accept(ask, taken, now_s)
+        if self._troubles:
+            log.info("dispatch.redis_back", failures=self._troubles)
+            self._troubles = 0
+        room = self._room()
+        if self._unsettled or self._finished or self._asks(room, now_s):
+            return 0
+        self._arm(room)
+        return self._next_look_s(room, now_s)
+
+    def _collect(self) -> None:
+        while self._finished:
+            request, outcome = self._finished.popleft()
+            task = self._in_flight.pop((request.queue, request.task_id))
+            self._settle_later(task, outcome)
+
+    def _settle_later(self, task: Task, outcome: Outcome) -> None:
+        settlement = self._policy.settle(task, outcome, self._clock.wall())
+        self._unsettled.append(settlement)
+        match settlement:
+            case Retry(lease, delay_s, retried, error):
+                log.warning(
+                    "task.retry",
+                    task_id=lease.task_id,
+                    queue=lease.queue,
+                    retried=retried,
+                    delay_s=delay_s,
+                    error=_last_line(error),
+                )
+            case Archive(lease, _, error):
+                log.warning(
+                    "task.archived", task_id=lease.task_id, queue=lease.queue, error=_last_line(error)
+                )
+            case GiveBack(lease, reason):
+                log.info("task.given_back", task_id=lease.task_id, queue=lease.queue, reason=reason)
+            case Complete(lease):
+                log.debug("task.completed", task_id=lease.task_id, queue=lease.queue)
+
+    def _settled(self, settlement: Settlement, verdict: Verdict) -> None:
+        if verdict in (Verdict.DONE, Verdict.SETTLED):
+            self.counts[type(settlement)] += 1
+            return
+        log.warning(
+            "task.outcome_refused",
+            task_id=settlement.lease.task_id,
+            queue=settlement.lease.queue,
+            outcome=type(settlement).__name__,
+            verdict=verdict.value,
+        )
+
+    # Intake --------------------------------------------------------------------------------------
+
+    def _open(self) -> bool:
+        return self._intake and self._runner.ready
+
+    def _room(self) -> int:
+        return max(0, self._concurrency - len(self._in_flight)) if self._open() else 0
+
+    def _asks(self, room: int, now_s: float) -> list[Ask]:
+        """What to take next. A queue that may have tasks is asked alone, so that those behind it wait."""
+        asks: list[Ask] = []
+        for source in self._sources:
+            if room <= 0:
+                break
+            if source.watch.failed:
+                source.watch.failed, source.supply = False, _Supply.MAYBE
+            if source.watch.arrived:
+                source.supply = _Supply.MAYBE
+                ids = [source.watch.arrived[i] for i in range(min(room, len(source.watch.arrived)))]
+                asks.append(Ask(source.queue, arrived=tuple(ids)))
+                room -= len(ids)
+            if source.supply is _Supply.PAUSED and now_s >= source.recheck_monotonic_s:
+                source.supply = _Supply.MAYBE
+            if source.supply is _Supply.MAYBE and room > 0:
+                asks.append(Ask(source.queue, count=room))
+                break
+        return asks
+
+    def _accept(self, ask: Ask, taken: Taken, now_s: float) -> None:
+        source = self._by_name[ask.queue]
+        for _ in ask.arrived:
+            source.watch.arrived.popleft()
+        if taken.paused:
+            source.supply, source.recheck_monotonic_s = _Supply.PAUSED, now_s + PAUSED_RECHECK_S
+        elif ask.count and len(taken.tasks) + len(taken.broken) < ask.count:
+            source.supply = _Supply.EMPTY
+        if taken.strays:
+            log.warning("queue.strays_dropped", queue=ask.queue, ids=taken.strays)
+        for lease, reason in taken.broken:
+            log.error("task.undecodable", task_id=lease.task_id, queue=lease.queue, reason=reason)
+            self._unsettled.append(self._policy.refuse(lease, reason))
+        for task in taken.tasks:
+            self._start(task, taken.now_wall_s)
+
+    def _start(self, task: Task, now_wall_s: float) -> None:
+        overdue = self._policy.overdue(task, now_wall_s)
+        if overdue:
+            self._settle_later(task, Cancelled(overdue))
+            return
+        if task.deadline_wall_s is not None and task.deadline_wall_s <= now_wall_s:
+            self._settle_later(task, Expired("deadline: it had passed before the run"))
+            return
+        key = (task.lease.queue, task.lease.task_id)
+        if key in self._in_flight:
+            # Our lease ran out, somebody put the task back, and it came to us again while we are
+            # still at it: the run under way serves the new attempt.
+            log.warning("task.adopted", task_id=task.lease.task_id, attempt=task.lease.attempt)
+            self._in_flight[key] = task
+            return
+        deadline_s = None
+        if task.deadline_wall_s is not None:
+            deadline_s = self._clock.monotonic() + task.deadline_wall_s - now_wall_s
+        request = Request(
+            task_id=task.lease.task_id,
+            queue=task.lease.queue,
+            type=task.type,
+            payload=task.payload,
+            retry_count=task.retried,
+            max_retry=self._policy.max_retry(task),
+            run_limit_s=self._policy.run_limit_s(task),
+            deadline_monotonic_s=deadline_s,
+        )
+        self._in_flight[key] = task
+        try:
+            self._runner.submit(request, self._deliver)
+        except ProcessNotReady as exc:
+            self._finished.append((request, Returned(str(exc))))
+
+    def _deliver(self, request: Request, outcome: Outcome) -> None:
+        self._finished.append((request, outcome))
+        self._wake.set()
+
+    # Watching ------------------------------------------------------------------------------------
+
+    def _arm(self, room: int) -> None:
+        if room <= 0:
+            return
+        for source in self._sources:
+            if source.supply is _Supply.EMPTY:
+                source.watch.arm()
+
+    def _mind_full(self, room: int, now_s: float) -> None:
+        """Without a free slot for long, or with intake closed, stop watching and return what arrived."""
+        if room > 0:
+            self._full_since_s = None
+            return
+        if self._full_since_s is None:
+            self._full_since_s = now_s
+        if self._open() and now_s - self._full_since_s < HOLD_S:
+            return
+        for source in self._sources:
+            if source.watch.armed:
+                source.watch.disarm()
+                source.supply = _Supply.MAYBE
+            if source.watch.arrived:
+                self._broker.reclaim(source.queue, tuple(source.watch.arrived))
+                source.watch.arrived.clear()
+                source.supply = _Supply.MAYBE
+
+    def _next_look_s(self, room: int, now_s: float) -> float | None:
+        looks = [at - now_s for at in self._reconcile_at_s]
+        if room > 0:
+            looks += [s.recheck_monotonic_s - now_s for s in self._sources if s.supply is _Supply.PAUSED]
+        elif any(source.watch.armed or source.watch.arrived for source in self._sources):
+            looks.append(HOLD_S)
+        return max(0.001, min(looks)) if looks else None
+
+    # Trouble -------------------------------------------------------------------------------------
+
+    def _trouble(self, exc: QueueError) -> float:
+        first_s, longest_s = TROUBLE_DELAYS_S
+        delay_s: float = min(first_s * 2 ** min(self._troubles, 20), longest_s) * self._rng.uniform(0.5, 1.0)
+        if not self._troubles:
+            log.warning("dispatch.redis_trouble", error=str(exc), unsettled=len(self._unsettled))
+        self._troubles += 1
+        now_s = self._clock.monotonic()
+        self._retry_at_s = now_s + delay_s
+        # A take may have been carried out without our hearing of it: look at once when Redis is
+        # back, and again later for a request that was still on its way then.
+        self._reconcile_at_s = [now_s, now_s + self._lease_s / 3]
+        for source in self._sources:
+            if source.supply is _Supply.EMPTY:
+                source.supply = _Supply.MAYBE
+        return delay_s
+
+    def _reconcile(self, now_s: float) -> None:
+        if not any(at <= now_s for at in self._reconcile_at_s):
+            return
+        for source in self._sources:
+            known = [lease.task_id for lease in self.held() if lease.queue == source.queue]
+            returned = self._broker.reconcile(source.queue, known)
+            if returned:
+                log.info("queue.reconciled", queue=source.queue, task_ids=returned)
+        self._reconcile_at_s = [at for at in self._reconcile_at_s if at > now_s]
+
+    # Ending --------------------------------------------------------------------------------------
+
+    def _empty_handed(self) -> bool:
+        watching = any(source.watch.armed or source.watch.arrived for source in self._sources)
+        return not (watching or self._in_flight or self._finished or self._unsettled)
+
+    def _wait(self, done: Callable[[], bool], timeout_s: float) -> bool:
+        deadline_s = self._clock.monotonic() + timeout_s
+        while not done():
+            if self._clock.monotonic() >= deadline_s:
+                return False
+            self._clock.sleep(0.01)
+        return True
+
+
+def _last_line(text: str) -> str:
+    lines = text.strip().splitlines()
+    return lines[-1] if lines else ""

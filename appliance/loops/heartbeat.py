@@ -1,0 +1,135 @@
+"""Tells the server and the people behind it that this worker lives, and how it is (wire §6)."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from appliance.clock import Clock
+from appliance.observe.output import KEPT_LINES, OutputBuffer
+from appliance.observe.system import SystemMetrics
+from appliance.queue import keys
+from appliance.queue.connection import Channel, check
+
+#: Seconds between beats; the protocol asks for one every 5 s.
+BEAT_EVERY_S = 4.5
+#: Seconds between looks for lines to ship.
+LOOK_EVERY_S = 1.0
+#: Life of the worker's hash without a beat, in seconds: then it counts as stale.
+HASH_TTL_S = 30
+#: How long a silent worker stays in the set of workers, in seconds.
+REMEMBERED_S = 30 * 60
+#: How long the last lines of an ended worker can be read, in seconds.
+LOGS_TTL_S = 24 * 3600
+
+
+class Status(StrEnum):
+    """The worker's own state."""
+
+    BOOTSTRAPPING = "bootstrapping"
+    RUNNING = "running"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True)
+class Vitals:
+    """What changes from beat to beat. ``queues`` maps sub-queue to priority, ``recovery`` and
+    ``commits`` are by parent queue; a recovery entry is what the server shows of a process."""
+
+    status: Status
+    healthy: bool
+    queues: Mapping[str, int]
+    recovery: Mapping[str, Mapping[str, str | int]]
+    commits: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What stays the same for the life of the worker."""
+
+    worker_id: str
+    started_at_wall_s: float
+    concurrency: int
+    instance_id: str | None
+
+
+class Heartbeat:
+    """Writes one worker's hash, its place in the set of workers, and its process's lines."""
+
+    def __init__(
+        self,
+        channel: Channel,
+        identity: Identity,
+        vitals: Callable[[], Vitals],
+        output: OutputBuffer,
+        system: SystemMetrics,
+        clock: Clock,
+    ) -> None:
+        self._channel = channel
+        self._identity = identity
+        self._vitals = vitals
+        self._output = output
+        self._system = system
+        self._clock = clock
+        self._beat_at_s = 0.0
+        self._last_status: Status | None = None
+
+    def tick(self) -> float:
+        """Beat when it is time or the status changed, ship lines when there are any; returns the wait."""
+        now_s = self._clock.monotonic()
+        if now_s >= self._beat_at_s or self._vitals().status is not self._last_status:
+            self.beat()
+            self._beat_at_s = now_s + BEAT_EVERY_S
+        self._ship()
+        return min(LOOK_EVERY_S, max(0.0, self._beat_at_s - self._clock.monotonic()))
+
+    def last(self) -> None:
+        """The beat that says goodbye: seen until the hash runs out, with the last lines."""
+        self.beat(remembered_s=HASH_TTL_S)
+        self._ship()
+
+    def beat(self, *, remembered_s: int = REMEMBERED_S) -> None:
+        """Write everything now."""
+        vitals, now = self._vitals(), self._clock.wall()
+        key = keys.worker(self._identity.worker_id)
+        fields = self._fields(vitals, now)
+        pairs = [text for pair in fields.items() for text in pair]
+        commands = [
+            ("HSET", key, *pairs),
+            ("EXPIRE", key, HASH_TTL_S),
+            ("ZADD", keys.WORKERS, int(now) + remembered_s, self._identity.worker_id),
+        ]
+        for reply in self._channel.batch(commands):
+            check(reply)
+        self._last_status = vitals.status
+
+    def _fields(self, vitals: Vitals, now: float) -> dict[str, str]:
+        queues = " ".join(f"{name}:{priority}" for name, priority in sorted(vitals.queues.items()))
+        commits = vitals.commits
+        return {
+            "worker_id": self._identity.worker_id,
+            "instance_id": self._identity.instance_id or "",
+            "protected": "0",
+            "started_at": str(int(self._identity.started_at_wall_s)),
+            "last_beat": str(int(now)),
+            "concurrency": str(self._identity.concurrency),
+            # Go's print of a map: the server takes it apart that way.
+            "queues": f"map[{queues}]",
+            "status": vitals.status.value,
+            "healthy": str(int(vitals.healthy)),
+            "metrics": json.dumps(self._system.collect(now)),
+            "recovery": json.dumps(vitals.recovery),
+            "commit": next(iter(commits.values()))
+            if len(commits) == 1
+            else " ".join(f"{parent}:{commit}" for parent, commit in sorted(commits.items())),
+        }
+
+    def _ship(self) -> None:
+        lines = self._output.peek()
+        if not lines:
+            return
+        key = keys.worker_logs(self._identity.worker_id)
+        commands = [("RPUSH", key, *lines), ("LTRIM", key, -KEPT_LINES, -1), ("EXPIRE", key, LOGS_TTL_S)]
+        for reply in self._channel.batch(commands):
+            check(reply)
+        self._output.drop(lines)

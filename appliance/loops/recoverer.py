@@ -1,0 +1,45 @@
+"""Brings tasks of dead workers back: a lease that ran out charges a retry.
+
+A task that kills its worker would otherwise go round for ever, taking one worker after another.
+"""
+
+import structlog
+
+from appliance.clock import Clock
+from appliance.process.work import Died
+from appliance.queue.broker import Broker, Verdict
+from appliance.queue.settlement import Archive, Policy, Retry
+
+log = structlog.get_logger()
+
+#: What the task's ``error_msg`` says.
+REASON = "lease expired: the worker running the task died or was cut off from Redis"
+
+
+class Recoverer:
+    """Settles expired attempts in the name of the workers that had them."""
+
+    def __init__(self, broker: Broker, policy: Policy, clock: Clock) -> None:
+        self._broker = broker
+        self._policy = policy
+        self._clock = clock
+
+    def tick(self, queue: str) -> None:
+        """Recover what has expired in ``queue`` now."""
+        taken = self._broker.expired(queue)
+        settlements: list[Retry | Archive] = [
+            self._policy.refuse(lease, f"{REASON}; {reason}") for lease, reason in taken.broken
+        ]
+        for task in taken.tasks:
+            settlement = self._policy.settle(task, Died(REASON), self._clock.wall())
+            assert isinstance(settlement, Retry | Archive)  # noqa: S101  what Died always becomes
+            settlements.append(settlement)
+        for settlement, verdict in zip(settlements, self._broker.settle_expired(settlements), strict=True):
+            if verdict is Verdict.DONE:
+                log.warning(
+                    "task.recovered",
+                    task_id=settlement.lease.task_id,
+                    queue=queue,
+                    owner=settlement.lease.owner,
+                    outcome=type(settlement).__name__.lower(),
+                )

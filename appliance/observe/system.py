@@ -1,0 +1,75 @@
+"""What the machine is doing, for the heartbeat's ``metrics`` field (wire §6)."""
+
+import csv
+import shutil
+import subprocess
+from typing import Any
+
+import psutil
+import structlog
+
+log = structlog.get_logger()
+
+_GPU_FIELDS = ("index", "name", "utilization.gpu", "memory.used", "memory.total", "temperature.gpu")
+_GPU_TIMEOUT_S = 5.0
+
+
+class SystemMetrics:
+    """Reads CPU, memory and GPUs; a machine without ``nvidia-smi`` has no GPUs."""
+
+    def __init__(self) -> None:
+        self._nvidia_smi = shutil.which("nvidia-smi")
+        # The first reading of a CPU percentage has nothing to compare with.
+        psutil.cpu_percent(interval=None)
+
+    def collect(self, now_wall_s: float) -> dict[str, Any]:
+        """One reading, in the shape the server reads."""
+        memory = psutil.virtual_memory()
+        return {
+            "cpu_percent": psutil.cpu_percent(interval=None),
+            "memory_used_bytes": memory.used,
+            "memory_total_bytes": memory.total,
+            "gpus": self._gpus(),
+            "collected_at": int(now_wall_s),
+        }
+
+    def _gpus(self) -> list[dict[str, Any]]:
+        if self._nvidia_smi is None:
+            return []
+        query = [self._nvidia_smi, f"--query-gpu={','.join(_GPU_FIELDS)}", "--format=csv,noheader,nounits"]
+        try:
+            output = subprocess.run(
+                query, capture_output=True, text=True, timeout=_GPU_TIMEOUT_S, check=True
+            ).stdout
+        except (OSError, subprocess.SubprocessError) as exc:
+            log.warning("system.gpu_query_failed", error=str(exc), consequence="no GPU metrics from now on")
+            self._nvidia_smi = None
+            return []
+        return parse_gpus(output)
+
+
+def parse_gpus(output: str) -> list[dict[str, Any]]:
+    """Read ``nvidia-smi``'s CSV; a value a card does not report (``[N/A]``) is 0."""
+    gpus = []
+    for row in csv.reader(output.splitlines(), skipinitialspace=True):
+        if len(row) != len(_GPU_FIELDS):
+            continue
+        index, name, utilization, used, total, temperature = row
+        gpus.append(
+            {
+                "index": int(_number(index)),
+                "name": name,
+                "utilization_percent": _number(utilization),
+                "memory_used_mb": int(_number(used)),
+                "memory_total_mb": int(_number(total)),
+                "temperature_c": int(_number(temperature)),
+            }
+        )
+    return gpus
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return 0.0

@@ -1,0 +1,131 @@
+"""One Redis connection that speaks in batches, with Redis's trouble translated into ours.
+
+redis-py does what it is good at (connecting, TLS, authentication, parsing replies); its client
+and pipeline objects stay out, because their cost per command is what a fast worker cannot afford.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import redis
+from gevent.lock import RLock
+from redis import exceptions
+
+from appliance.control.contract import RedisEndpoint
+from appliance.errors import QueueRejected, QueueUnavailable
+
+Command = tuple[str | bytes | int | float, ...]
+
+#: Seconds until a Redis that does not answer counts as away.
+REPLY_TIMEOUT_S = 10.0
+#: Seconds to wait for a connection.
+CONNECT_TIMEOUT_S = 5.0
+
+#: What Redis says when it cannot serve now but may soon: failing over, loading, full, read-only disk.
+_PASSING_CODES = (
+    "LOADING",
+    "READONLY",
+    "MASTERDOWN",
+    "CLUSTERDOWN",
+    "TRYAGAIN",
+    "OOM",
+    "MISCONF",
+    "NOREPLICAS",
+    "BUSY",
+)
+_LOST = (exceptions.ConnectionError, exceptions.TimeoutError, exceptions.InvalidResponse, OSError)
+
+
+def unavailable(reply: object) -> bool:
+    """Whether an error reply is one that passes."""
+    if isinstance(
+        reply, exceptions.BusyLoadingError | exceptions.ReadOnlyError | exceptions.ClusterDownError
+    ):
+        return True
+    return isinstance(reply, exceptions.OutOfMemoryError | exceptions.TryAgainError) or (
+        isinstance(reply, exceptions.ResponseError) and str(reply).startswith(_PASSING_CODES)
+    )
+
+
+def check(reply: Any) -> Any:
+    """Return the reply, or raise :class:`QueueUnavailable` / :class:`QueueRejected` for an error reply."""
+    if not isinstance(reply, exceptions.RedisError):
+        return reply
+    if unavailable(reply):
+        raise QueueUnavailable(f"Redis cannot serve now: {reply}") from reply
+    raise QueueRejected(f"Redis refused a command: {reply}") from reply
+
+
+class Channel:
+    """A connection for batches of commands; connects when first needed and again after a loss.
+
+    One batch is on the wire at a time; others wait their turn.
+    """
+
+    def __init__(
+        self, endpoint: RedisEndpoint, name: str, *, reply_timeout_s: float = REPLY_TIMEOUT_S
+    ) -> None:
+        kind = redis.SSLConnection if endpoint.use_tls else redis.Connection
+        self._connection: Any = kind(
+            host=endpoint.host,
+            port=endpoint.port,
+            db=endpoint.db,
+            password=endpoint.password or None,
+            socket_timeout=reply_timeout_s,
+            socket_connect_timeout=CONNECT_TIMEOUT_S,
+            socket_keepalive=True,
+            client_name=name,
+            driver_info=None,
+            protocol=2,
+        )
+        self._address = f"{endpoint.host}:{endpoint.port}"
+        self._lock = RLock()
+
+    def batch(self, commands: Sequence[Command]) -> list[Any]:
+        """Send ``commands`` in one write and return their replies in order.
+
+        An error reply is returned in its place as an exception object, for :func:`check`. Raises
+        :class:`QueueUnavailable` when the connection failed: any of the commands may or may not
+        have been carried out.
+        """
+        with self._lock, self._translated():
+            if not self._connection.is_connected:
+                self._connection.connect()
+            self._connection.send_packed_command(self._connection.pack_commands(commands), check_health=False)
+            return [self._read() for _ in commands]
+
+    def call(self, *command: str | bytes | int | float) -> Any:
+        """Send one command and return its checked reply; raises like :meth:`batch` and :func:`check`."""
+        return check(self.batch([command])[0])
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection, as far as we know."""
+        return bool(self._connection.is_connected)
+
+    def close(self) -> None:
+        """Drop the connection; the next batch opens another."""
+        self._connection.disconnect()
+
+    def _read(self) -> Any:
+        try:
+            return self._connection.read_response()
+        except exceptions.ResponseError as reply:
+            return reply
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except _LOST as exc:
+            self._connection.disconnect()
+            raise QueueUnavailable(f"Redis at {self._address}: {exc}") from exc
+        except exceptions.ResponseError as exc:
+            # Raised while connecting: SELECT or AUTH refused.
+            self._connection.disconnect()
+            raise QueueUnavailable(f"Redis at {self._address} refused the connection: {exc}") from exc
+        except BaseException:
+            # Killed between request and reply: what comes next on this connection is not ours.
+            self._connection.disconnect()
+            raise

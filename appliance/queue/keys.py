@@ -1,0 +1,42 @@
+"""Names of everything in Redis: asynq's layout, as runqy's server and clients use it.
+
+All keys of one queue begin with :func:`prefix`, whose braces are a Redis Cluster hash tag, so that
+they share a slot and one script may touch them. A literal key anywhere else is a mistake.
+"""
+
+#: Set of queue names.
+QUEUES = "asynq:queues"
+#: Pub/sub channel; a message is the id of a task to cancel.
+CANCEL = "asynq:cancel"
+#: Sorted set of worker ids by the time (unix seconds) until which they are remembered.
+WORKERS = "asynq:workers"
+
+
+def prefix(queue: str) -> str:
+    """What every key of ``queue`` begins with."""
+    return f"asynq:{{{queue}}}:"
+
+
+def pending(queue: str) -> str:
+    """List of ids waiting to be taken; clients push left, workers take from the right."""
+    return prefix(queue) + "pending"
+
+
+def active(queue: str) -> str:
+    """List of ids being worked on."""
+    return prefix(queue) + "active"
+
+
+def lookup(task_id: str) -> str:
+    """Hash that says which queue a task is in; written by the server, in a slot of its own."""
+    return f"asynq:t:{task_id}"
+
+
+def worker(worker_id: str) -> str:
+    """Hash a worker describes itself in, see the heartbeat."""
+    return f"asynq:workers:{worker_id}"
+
+
+def worker_logs(worker_id: str) -> str:
+    """List of the newest lines a worker's task process printed."""
+    return f"asynq:workers:{worker_id}:logs"

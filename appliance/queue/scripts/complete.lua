@@ -1,0 +1,30 @@
+-- Finish tasks that succeeded.
+--
+-- KEYS[1]  prefix
+-- ARGV[1]  keep the hash and the result 0|1 (redis_storage)
+-- ARGV[2...]  per task: id, owner, attempt, result, lifetime in seconds (0: for ever), unique lock or ''
+-- Returns one word a task: done, or why not; see fence.
+
+local answer, finished = {}, 0
+for i = 2, #ARGV, 6 do
+    local id, unique = ARGV[i], ARGV[i + 5]
+    local held = fence(id, ARGV[i + 1], ARGV[i + 2], false)
+    if held == 'held' then
+        release(id)
+        if ARGV[1] == '1' then
+            redis.call('HSET', task_key(id), 'state', 'completed', 'completed_at', time[1], 'result', ARGV[i + 3])
+            shelve(id, 'completed', tonumber(ARGV[i + 4]))
+        else
+            redis.call('DEL', task_key(id))
+        end
+        -- The lock is in our slot by asynq's naming; one that is not is not ours to touch.
+        if string.sub(unique, 1, #prefix) == prefix and redis.call('GET', unique) == id then
+            redis.call('DEL', unique)
+        end
+        finished = finished + 1
+        held = 'done'
+    end
+    answer[#answer + 1] = held
+end
+count('processed', finished)
+return answer

@@ -1,0 +1,17 @@
+-- Return tasks that are ours in Redis but unknown to us: the reply of a take was lost on the way.
+-- Only to be called while no take of ours is under way.
+--
+-- KEYS[1]  prefix
+-- ARGV[1]  owner      ARGV[2...]  ids we know of
+-- Returns {id...} of those returned, nothing charged.
+
+local known, answer = {}, {}
+for i = 2, #ARGV do known[ARGV[i]] = true end
+for _, id in ipairs(redis.call('LRANGE', ACTIVE, 0, -1)) do
+    if not known[id] and redis.call('HGET', task_key(id), 'owner') == ARGV[1] then
+        release(id)
+        put_back(id)
+        answer[#answer + 1] = id
+    end
+end
+return answer

@@ -1,0 +1,257 @@
+"""One worker, from settings to exit status. The order of start and stop is written here and only here.
+
+Start: register every parent queue · reach Redis · heartbeat (bootstrapping) · deploy · start the
+processes and loops · heartbeat (running).
+Stop, at any moment of that: take nothing new · let running tasks finish within
+``shutdown_timeout`` · stop the processes · give back what did not finish · last heartbeat.
+"""
+
+import os
+import platform
+import random
+import re
+import signal
+import socket
+from collections.abc import Callable, Sequence
+from functools import partial
+from importlib.metadata import version
+
+import gevent
+import gevent.pool
+import structlog
+from gevent.event import Event
+
+from appliance.clock import Clock, SystemClock
+from appliance.config.settings import Settings
+from appliance.control.contract import RedisEndpoint
+from appliance.control.registration import Registrar
+from appliance.control.selection import plan_queues, select
+from appliance.deploy.deployment import Deployer
+from appliance.errors import (
+    ApplianceError,
+    DeploymentError,
+    QueueError,
+    RegistrationError,
+    StartupError,
+)
+from appliance.exits import Exit
+from appliance.lane import Lane, Tools
+from appliance.loops import ticker
+from appliance.loops.heartbeat import Heartbeat, Identity, Status, Vitals
+from appliance.observe import log as logging
+from appliance.observe.output import OutputBuffer
+from appliance.observe.redaction import Redactor
+from appliance.observe.system import SystemMetrics
+from appliance.queue.connection import Channel
+
+log = structlog.get_logger()
+
+_EXITS: Sequence[tuple[type[ApplianceError], Exit]] = (
+    (RegistrationError, Exit.REGISTRATION),
+    (DeploymentError, Exit.DEPLOYMENT),
+    (StartupError, Exit.STARTUP),
+)
+
+
+def run(settings: Settings, warnings: Sequence[str] = ()) -> int:
+    """Run a worker until it is told to stop; returns the exit status (:class:`~appliance.exits.Exit`).
+
+    ``warnings`` are the configuration's, logged first. SIGTERM and SIGINT stop the worker; a
+    second one cuts the waiting for running tasks short.
+    """
+    redactor = Redactor()
+    redactor.add(settings.server.api_key, settings.git.token)
+    logging.configure(settings.log, redactor)
+    for warning in warnings:
+        log.warning("config.warning", problem=warning)
+    worker = Worker(settings, SystemClock(), random.Random(), redactor)  # noqa: S311  jitter, not secrets
+    for number in (signal.SIGTERM, signal.SIGINT):
+        gevent.signal_handler(number, worker.ask_to_stop, number)
+    return worker.run()
+
+
+class Worker:
+    """See the module."""
+
+    def __init__(self, settings: Settings, clock: Clock, rng: random.Random, redactor: Redactor) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._redactor = redactor
+        self._tools = Tools(
+            settings=settings,
+            clock=clock,
+            rng=rng,
+            redactor=redactor,
+            output=OutputBuffer(clock, redactor.text),
+            worker_id=_worker_id(rng),
+        )
+        self._identity = Identity(
+            worker_id=self._tools.worker_id,
+            started_at_wall_s=clock.wall(),
+            concurrency=settings.worker.concurrency,
+            instance_id=settings.worker.instance_id,
+        )
+        self._status = Status.BOOTSTRAPPING
+        self._lanes: list[Lane] = []
+        self._heartbeats: list[Heartbeat] = []
+        self._heart = gevent.pool.Group()
+        self._stop = Event()
+        self._hurry = Event()
+        self._heart_stop = Event()
+        self._failure: BaseException | None = None
+
+    def ask_to_stop(self, number: int) -> None:
+        """Stop soon (first call) or sooner (second); called for a signal."""
+        log.info("worker.stopping", signal=signal.Signals(number).name, hurry=self._stop.is_set())
+        if self._stop.is_set():
+            self._hurry.set()
+        self._stop.set()
+
+    def run(self) -> int:
+        """Start, serve, stop; returns the exit status."""
+        log.info(
+            "worker.starting",
+            version=version("runqy-appliance"),
+            worker_id=self._identity.worker_id,
+            queues=list(self._settings.worker.queues),
+            python=platform.python_version(),
+        )
+        bootstrap = gevent.spawn(self._bootstrap)
+        bootstrap.link_exception(self._failed)
+        self._stop.wait()
+        # Kills what bootstrap is doing, be it a git clone or a wait; nothing to do once it is over.
+        bootstrap.kill()
+        self._shut_down()
+        return self._exit_status()
+
+    def _bootstrap(self) -> None:
+        self._register()
+        self._reach_redis()
+        self._start_heartbeats()
+        deployer = self._make_deployer()
+        jobs = [gevent.spawn(self._start_lane, lane, deployer) for lane in self._lanes]
+        try:
+            gevent.joinall(jobs, raise_error=True)
+        finally:
+            gevent.killall(jobs)
+        self._status = Status.RUNNING
+        log.info("worker.running", queues=[sub.name for lane in self._lanes for sub in lane.sub_queues])
+
+    def _register(self) -> None:
+        registrar = Registrar(
+            self._settings.server,
+            self._settings.bootstrap,
+            self._clock,
+            version("runqy-appliance"),
+            self._tools.rng,
+        )
+        for parent, wanted in plan_queues(self._settings.worker.queues).items():
+            registration = registrar.register(parent)
+            self._redactor.add(
+                registration.redis.password, registration.git_token, *registration.vaults.values()
+            )
+            sub_queues, warnings = select(registration, wanted)
+            for warning in warnings:
+                log.warning("registration.queue_unknown", queue=parent, problem=warning)
+            log.info(
+                "worker.registered",
+                queue=parent,
+                sub_queues={sub.name: sub.priority for sub in sub_queues},
+                redis=f"{registration.redis.host}:{registration.redis.port}",
+                mode=registration.deployment.mode.value,
+                vaults=sorted(registration.vaults),
+            )
+            self._lanes.append(Lane(registration, sub_queues, self._tools))
+
+    def _reach_redis(self) -> None:
+        attempts = 1 + self._settings.bootstrap.retries
+        for endpoint in self._endpoints():
+            channel = Channel(endpoint, f"runqy-appliance:{self._identity.worker_id}:start")
+            for attempt in range(1, attempts + 1):
+                try:
+                    channel.call("PING")
+                    break
+                except QueueError as exc:
+                    log.warning("redis.unreachable", attempt=attempt, of=attempts, error=str(exc))
+                    if attempt == attempts:
+                        raise StartupError(f"gave up after {attempts} attempts: {exc}") from exc
+                self._clock.sleep(self._settings.bootstrap.retry_delay_s)
+            channel.close()
+
+    def _start_heartbeats(self) -> None:
+        system = SystemMetrics()
+        for endpoint in self._endpoints():
+            channel = Channel(endpoint, f"runqy-appliance:{self._identity.worker_id}:heartbeat")
+            heartbeat = Heartbeat(
+                channel, self._identity, self._vitals, self._tools.output, system, self._clock
+            )
+            self._heartbeats.append(heartbeat)
+            loop = self._heart.spawn(ticker.run, "heartbeat", heartbeat.tick, self._heart_stop)
+            loop.link_exception(self._failed)
+
+    def _make_deployer(self) -> Deployer:
+        settings = self._settings
+        return Deployer(
+            settings.deployment, settings.bootstrap, settings.git, self._clock, self._redactor.text
+        )
+
+    def _start_lane(self, lane: Lane, deployer: Deployer) -> None:
+        lane.deploy(deployer)
+        lane.start(self._failed)
+
+    def _vitals(self) -> Vitals:
+        states = {lane.parent: lane.runner.state() for lane in self._lanes if lane.runner is not None}
+        return Vitals(
+            status=self._status,
+            healthy=all(state.recovery == "idle" for state in states.values()),
+            queues={sub.name: sub.priority for lane in self._lanes for sub in lane.sub_queues},
+            recovery={
+                parent: {
+                    "state": state.recovery,
+                    "consecutive_fails": state.consecutive_fails,
+                    "total_restarts": state.total_restarts,
+                }
+                for parent, state in states.items()
+            },
+            commits={lane.parent: lane.deployed.commit for lane in self._lanes if lane.deployed},
+        )
+
+    def _endpoints(self) -> list[RedisEndpoint]:
+        return list(dict.fromkeys(lane.endpoint for lane in self._lanes))
+
+    def _failed(self, greenlet: "gevent.Greenlet[..., object]") -> None:
+        if self._failure is None:
+            self._failure = greenlet.exception
+        self._stop.set()
+
+    def _shut_down(self) -> None:
+        self._each_lane(lambda lane: lane.drain(self._hurry))
+        self._each_lane(Lane.stop)
+        self._status = Status.STOPPED
+        self._heart_stop.set()
+        self._heart.join(timeout=1.0)
+        self._heart.kill()
+        for heartbeat in self._heartbeats:
+            try:
+                heartbeat.last()
+            except QueueError as exc:
+                log.warning("heartbeat.last_failed", error=str(exc))
+
+    def _each_lane(self, do: Callable[[Lane], None]) -> None:
+        gevent.joinall([gevent.spawn(partial(do, lane)) for lane in self._lanes], raise_error=True)
+
+    def _exit_status(self) -> int:
+        if self._failure is None:
+            log.info("worker.stopped")
+            return Exit.OK
+        for kind, status in _EXITS:
+            if isinstance(self._failure, kind):
+                log.error("worker.failed", reason=str(self._failure), exit_status=int(status))
+                return status
+        log.error("worker.failed", exc_info=self._failure, exit_status=int(Exit.INTERNAL))
+        return Exit.INTERNAL
+
+
+def _worker_id(rng: random.Random) -> str:
+    host = re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname()) or "unknown"
+    return f"{host}-{os.getpid()}-{rng.randrange(16**8):08x}"

@@ -1,0 +1,116 @@
+"""Redaction, logging, the process's lines, and what is read of the machine."""
+
+import io
+import json
+
+import structlog
+
+from appliance.config.settings import LogSettings
+from appliance.observe import log
+from appliance.observe.output import KEPT_LINES, OutputBuffer
+from appliance.observe.redaction import MASK, Redactor
+from appliance.observe.system import SystemMetrics, parse_gpus
+
+
+class StillClock:
+    def monotonic(self) -> float:
+        return 1.0
+
+    def wall(self) -> float:
+        return 1_700_000_000.5
+
+    def sleep(self, seconds: float) -> None:
+        raise AssertionError("nothing here waits")
+
+
+def test_every_occurrence_of_a_secret_is_masked_longest_first() -> None:
+    redactor = Redactor()
+    redactor.add("hunter2", "hunter2-and-more", None, "")
+    assert redactor.text("hunter2-and-more hunter2") == f"{MASK} {MASK}"
+
+
+def test_each_line_of_a_secret_of_several_lines_is_masked() -> None:
+    redactor = Redactor()
+    redactor.add("-----BEGIN KEY-----\nabcdefgh\n-----END KEY-----")
+    assert "abcdefgh" not in redactor.text("line: abcdefgh")
+
+
+def test_very_short_values_are_not_masked_because_that_would_shred_ordinary_text() -> None:
+    redactor = Redactor()
+    redactor.add("a", "1")
+    assert redactor.text("a1") == "a1"
+
+
+def test_secrets_inside_nested_fields_are_masked() -> None:
+    redactor = Redactor()
+    redactor.add("hunter2")
+    assert redactor.value({"a": ["x hunter2", ("hunter2", 3)], "e": ValueError("hunter2")}) == {
+        "a": [f"x {MASK}", [MASK, 3]],
+        "e": MASK,
+    }
+
+
+def test_no_secret_reaches_the_log_not_even_in_a_traceback() -> None:
+    redactor, stream = Redactor(), io.StringIO()
+    redactor.add("hunter2")
+    log.configure(LogSettings(level="info", format="json"), redactor, stream)
+    try:
+        raise ValueError("password is hunter2")
+    except ValueError:
+        structlog.get_logger().error("it.failed", exc_info=True, detail="hunter2")
+    line = json.loads(stream.getvalue())
+    assert line["event"] == "it.failed"
+    assert "ValueError" in line["exception"]
+    assert "hunter2" not in stream.getvalue()
+
+
+def test_the_log_level_is_obeyed() -> None:
+    stream = io.StringIO()
+    log.configure(LogSettings(level="warning", format="text"), Redactor(), stream)
+    structlog.get_logger().info("quiet.event")
+    structlog.get_logger().warning("loud.event")
+    assert "loud.event" in stream.getvalue()
+    assert "quiet.event" not in stream.getvalue()
+
+
+def test_lines_are_numbered_redacted_and_stamped_in_milliseconds() -> None:
+    redactor = Redactor()
+    redactor.add("hunter2")
+    buffer = OutputBuffer(StillClock(), redactor.text)
+    buffer.add("q", "stderr", "got hunter2")
+    assert [json.loads(line) for line in buffer.peek()] == [
+        {"ts": 1_700_000_000_500, "src": "stderr", "text": f"got {MASK}", "seq": 1}
+    ]
+
+
+def test_lines_that_come_while_others_are_shipped_stay() -> None:
+    buffer = OutputBuffer(StillClock(), str)
+    buffer.add("q", "stderr", "one")
+    shipped = buffer.peek()
+    buffer.add("q", "stderr", "two")
+    buffer.drop(shipped)
+    assert [json.loads(line)["text"] for line in buffer.peek()] == ["two"]
+
+
+def test_only_the_newest_lines_wait_for_redis() -> None:
+    buffer = OutputBuffer(StillClock(), str)
+    for number in range(KEPT_LINES + 1):
+        buffer.add("q", "stdout", str(number))
+    texts = [json.loads(line)["text"] for line in buffer.peek()]
+    assert (len(texts), texts[0], texts[-1]) == (KEPT_LINES, "1", str(KEPT_LINES))
+
+
+def test_the_machines_metrics_have_the_shape_the_server_reads() -> None:
+    metrics = SystemMetrics().collect(1_700_000_000.9)
+    assert set(metrics) == {"cpu_percent", "memory_used_bytes", "memory_total_bytes", "gpus", "collected_at"}
+    assert 0 < metrics["memory_used_bytes"] < metrics["memory_total_bytes"]
+    assert metrics["collected_at"] == 1_700_000_000
+
+
+def test_gpus_are_read_from_nvidia_smi_and_what_a_card_does_not_say_is_zero() -> None:
+    assert parse_gpus("0, NVIDIA A100, 35, 1024, 40960, 51\n1, Tesla, [N/A], 0, 16384, 40\nnonsense\n") == [
+        {"index": 0, "name": "NVIDIA A100", "utilization_percent": 35.0, "memory_used_mb": 1024,
+         "memory_total_mb": 40960, "temperature_c": 51},
+        {"index": 1, "name": "Tesla", "utilization_percent": 0.0, "memory_used_mb": 0,
+         "memory_total_mb": 16384, "temperature_c": 40},
+    ]  # fmt: skip
