@@ -167,7 +167,7 @@ class Dispatcher:
         room = self._room()
         if self._unsettled or self._finished or self._asks(room, now_s):
             return 0
-        self._arm(room)
+        self._arm()
         return self._next_look_s(room, now_s)
 
     def _collect(self) -> None:
@@ -294,12 +294,13 @@ class Dispatcher:
 
     # Watching ------------------------------------------------------------------------------------
 
-    def _arm(self, room: int) -> None:
-        if room <= 0:
-            return
-        for source in self._sources:
-            if source.supply is _Supply.EMPTY:
-                source.watch.arm()
+    def _arm(self) -> None:
+        # Without a free slot too: what we believe of an empty queue is only true while it is watched,
+        # and an urgent one must not be passed over for the next task because of an old belief.
+        if self._open():
+            for source in self._sources:
+                if source.supply is _Supply.EMPTY:
+                    source.watch.arm()
 
     def _mind_full(self, room: int, now_s: float) -> None:
         """Without a free slot for long, or with intake closed, stop watching and return what arrived."""

@@ -1,0 +1,357 @@
+"""The dispatcher on a real Redis, with a runner whose answers the test decides."""
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import gevent
+import pytest
+import redis
+from gevent.event import Event
+
+from appliance.clock import SystemClock
+from appliance.config.settings import TaskSettings
+from appliance.control.contract import RedisEndpoint
+from appliance.errors import ProcessNotReady
+from appliance.loops.dispatch import Dispatcher, Source
+from appliance.loops.watch import Watch
+from appliance.process.work import Deliver, Died, Failed, Outcome, Request, RunnerState, Succeeded
+from appliance.queue.broker import Broker
+from appliance.queue.connection import Channel
+from appliance.queue.settlement import Policy
+from appliance.queue.waiter import Waiter
+from harness import asynq, wait
+from harness.redis import RedisServer
+from tests.contract.conftest import POLICY, PREFIX, QUEUE, seed
+
+LOW = "inference.low"
+
+
+class ScriptedRunner:
+    """Keeps what it is given until the test answers; ``instant`` answers at once."""
+
+    def __init__(self, instant: bool) -> None:
+        self.instant = instant
+        self.ready = True
+        self.seen: list[str] = []
+        self.most_at_once = 0
+        self._open: dict[str, tuple[Request, Deliver]] = {}
+
+    def submit(self, request: Request, deliver: Deliver) -> None:
+        if not self.ready:
+            raise ProcessNotReady("the test says so")
+        self.seen.append(request.task_id)
+        self._open[request.task_id] = (request, deliver)
+        self.most_at_once = max(self.most_at_once, len(self._open))
+        if self.instant:
+            self.answer(request.task_id)
+
+    def answer(self, task_id: str, outcome: Outcome | None = None) -> None:
+        request, deliver = self._open.pop(task_id)
+        deliver(request, outcome or Succeeded(b'"ok"'))
+
+    def state(self) -> RunnerState:
+        return RunnerState("idle", self.ready, 0, 0, ())
+
+
+Start = Callable[..., tuple[Dispatcher, ScriptedRunner]]
+
+
+@pytest.fixture
+def start(endpoint: RedisEndpoint, db: redis.Redis) -> Iterator[Start]:
+    started: list[tuple[Dispatcher, list[gevent.Greenlet], list[Channel]]] = []
+
+    def begin(
+        *,
+        concurrency: int = 1,
+        queues: tuple[str, ...] = (QUEUE,),
+        instant: bool = False,
+        policy: Policy = POLICY,
+    ) -> tuple[Dispatcher, ScriptedRunner]:
+        wake, runner = Event(), ScriptedRunner(instant)
+        main, control = Channel(endpoint, "dispatch"), Channel(endpoint, "control")
+        sources = [Source(q, Watch(q, Waiter(endpoint, q, "watch", control), wake.set)) for q in queues]
+        dispatcher = Dispatcher(
+            sources,
+            Broker(main, "me", 30, keep_results=True),
+            runner,  # type: ignore[arg-type]
+            policy,
+            concurrency=concurrency,
+            lease_s=30,
+            clock=SystemClock(),
+            rng=random.Random(1),
+            wake=wake,
+        )
+        loops = [gevent.spawn(dispatcher.run), *(gevent.spawn(s.watch.run) for s in sources)]
+        started.append((dispatcher, loops, [main, control]))
+        return dispatcher, runner
+
+    yield begin
+    for dispatcher, loops, channels in started:
+        dispatcher.finish(2)
+        gevent.killall(loops)
+        for channel in channels:
+            channel.close()
+
+
+def until(check: Callable[[], object], what: str) -> None:
+    wait.until(check, 5, what)
+
+
+def completed(db: redis.Redis) -> int:
+    return db.zcard(f"{PREFIX}completed")
+
+
+def commands_so_far(db: redis.Redis) -> int:
+    return int(db.info("stats")["total_commands_processed"])
+
+
+def test_tasks_that_wait_are_served_oldest_first(start: Start, db: redis.Redis) -> None:
+    seed(db, "a", "b", "c")
+    _, runner = start(instant=True)
+    until(lambda: completed(db) == 3, "three results")
+    assert runner.seen == ["a", "b", "c"]
+
+
+def test_a_task_that_comes_to_an_idle_worker_starts_at_once(start: Start, db: redis.Redis) -> None:
+    start(instant=True)
+    until(lambda: db.info("clients")["blocked_clients"] == 1, "the worker to wait")
+    begun = time.monotonic()
+    seed(db, "a")
+    until(lambda: completed(db) == 1, "the result")
+    assert time.monotonic() - begun < 0.5
+
+
+def test_never_more_tasks_run_than_there_are_slots(start: Start, db: redis.Redis) -> None:
+    seed(db, *(f"t{n}" for n in range(20)))
+    dispatcher, runner = start(concurrency=3)
+    for n in range(20):
+        until(lambda n=n: f"t{n}" in runner.seen, f"task {n}")
+        runner.answer(f"t{n}")
+    until(lambda: completed(db) == 20, "all results")
+    assert runner.most_at_once == 3
+    assert dispatcher.in_flight == 0
+
+
+def test_a_slow_task_does_not_hold_the_other_slots_up(start: Start, db: redis.Redis) -> None:
+    seed(db, "slow")
+    _, runner = start(concurrency=2)
+    until(lambda: "slow" in runner.seen, "the slow task")
+    for n in range(5):
+        seed(db, f"quick{n}")
+        until(lambda n=n: f"quick{n}" in runner.seen, "a quick one beside it")
+        runner.answer(f"quick{n}")
+    until(lambda: completed(db) == 5, "the quick ones")
+    assert asynq.where_is(db, QUEUE, "slow") == "active"
+    runner.answer("slow")
+
+
+def test_the_higher_priority_is_served_first(start: Start, db: redis.Redis) -> None:
+    seed(db, *(f"low{n}" for n in range(3)), queue=LOW)
+    seed(db, *(f"high{n}" for n in range(3)))
+    _, runner = start(queues=(QUEUE, LOW), instant=True)
+    until(lambda: len(runner.seen) == 6, "all six")
+    assert runner.seen == ["high0", "high1", "high2", "low0", "low1", "low2"]
+
+
+def test_an_urgent_task_overtakes_the_ones_that_wait_behind_a_busy_slot(
+    start: Start, db: redis.Redis
+) -> None:
+    seed(db, "low0", "low1", "low2", queue=LOW)
+    _, runner = start(queues=(QUEUE, LOW))
+    until(lambda: runner.seen == ["low0"], "the first")
+    until(lambda: db.info("clients")["blocked_clients"] == 0, "the watches to end")
+    seed(db, "urgent")
+    runner.answer("low0")
+    until(lambda: len(runner.seen) == 2, "the next")
+    assert runner.seen[1] == "urgent"
+    runner.answer("urgent")
+    for n in (1, 2):
+        until(lambda n=n: f"low{n}" in runner.seen, "the rest")
+        runner.answer(f"low{n}")
+
+
+def test_a_task_that_arrives_while_every_slot_is_taken_stays_for_other_workers(
+    start: Start, db: redis.Redis
+) -> None:
+    _, runner = start(queues=(QUEUE, LOW))
+    until(lambda: db.info("clients")["blocked_clients"] == 2, "both queues watched")
+    seed(db, "first", queue=LOW)
+    until(lambda: runner.seen == ["first"], "the slot to be taken")
+    until(lambda: db.info("clients")["blocked_clients"] == 0, "the watches to end")
+    seed(db, "second")
+    assert asynq.where_is(db, QUEUE, "second") == "pending"
+    runner.answer("first")
+    until(lambda: "second" in runner.seen, "the second")
+    runner.answer("second")
+
+
+def test_nothing_is_taken_while_the_process_is_not_ready_and_nothing_is_charged(
+    start: Start, db: redis.Redis
+) -> None:
+    dispatcher, runner = start(instant=True)
+    until(lambda: db.info("clients")["blocked_clients"] == 1, "the worker to wait")
+    runner.ready = False
+    dispatcher.wake()
+    until(lambda: db.info("clients")["blocked_clients"] == 0, "the watch to end")
+    seed(db, "a")
+    until(lambda: asynq.where_is(db, QUEUE, "a") == "pending", "the task to wait")
+    assert runner.seen == []
+    runner.ready = True
+    dispatcher.wake()
+    until(lambda: completed(db) == 1, "the result")
+    assert db.hget(f"{PREFIX}t:a", "retried") is None
+
+
+def test_a_paused_queue_is_left_alone_and_served_within_a_second_after(start: Start, db: redis.Redis) -> None:
+    db.set(f"{PREFIX}paused", "1")
+    seed(db, "a")
+    _, runner = start(instant=True)
+    gevent.sleep(0)
+    assert asynq.where_is(db, QUEUE, "a") == "pending"
+    db.delete(f"{PREFIX}paused")
+    begun = time.monotonic()
+    until(lambda: completed(db) == 1, "the result")
+    assert time.monotonic() - begun < 1.0
+    assert runner.seen == ["a"]
+
+
+def test_outcomes_are_settled_as_the_policy_says(start: Start, db: redis.Redis) -> None:
+    seed(db, "ok", "flaky", "broken", "killer")
+    _, runner = start(concurrency=4)
+    until(lambda: len(runner.seen) == 4, "all four to run")
+    runner.answer("ok")
+    runner.answer("flaky", Failed("later", retry=True))
+    runner.answer("broken", Failed("never", retry=False))
+    runner.answer("killer", Died("SIGKILL"))
+    where = {"ok": "completed", "flaky": "retry", "broken": "archived", "killer": "retry"}
+    until(lambda: {t: asynq.where_is(db, QUEUE, t) for t in where} == where, "each in its place")
+
+
+def test_a_task_past_its_deadline_is_failed_without_a_run(start: Start, db: redis.Redis) -> None:
+    seed(db, "late", deadline=int(time.time()) - 5)
+    seed(db, "after")
+    _, runner = start(instant=True)
+    until(lambda: asynq.where_is(db, QUEUE, "late") == "retry", "the failure")
+    until(lambda: completed(db) == 1, "the one behind it")
+    assert runner.seen == ["after"]
+
+
+def test_a_task_that_waited_too_long_is_archived_without_a_run(start: Start, db: redis.Redis) -> None:
+    seed(db, "stale")
+    db.hset(f"{PREFIX}t:stale", "pending_since", time.time_ns() - 60 * 10**9)
+    policy = replace(POLICY, tasks=TaskSettings(pending_timeout_s=30))
+    _, runner = start(instant=True, policy=policy)
+    until(lambda: asynq.where_is(db, QUEUE, "stale") == "archived", "the task to be archived")
+    assert runner.seen == []
+
+
+def test_an_unreadable_task_does_not_stop_the_others(start: Start, db: redis.Redis) -> None:
+    db.hset(f"{PREFIX}t:bad", mapping={"msg": b"\xff", "state": "pending"})
+    db.lpush(f"{PREFIX}pending", "bad")
+    seed(db, "good")
+    start(instant=True)
+    until(lambda: completed(db) == 1, "the good one")
+    until(lambda: asynq.where_is(db, QUEUE, "bad") == "archived", "the bad one to be shelved")
+
+
+def test_finishing_gives_nothing_up_and_leaves_no_lease(start: Start, db: redis.Redis) -> None:
+    seed(db, "a", "b")
+    dispatcher, runner = start(concurrency=1)
+    until(lambda: runner.seen == ["a"], "a task under way")
+    dispatcher.close_intake()
+    runner.answer("a")
+    assert dispatcher.finish(5)
+    assert [asynq.where_is(db, QUEUE, t) for t in "ab"] == ["completed", "pending"]
+    assert db.zcard(f"{PREFIX}lease") == 0
+
+
+def test_a_task_that_comes_back_while_its_lost_run_goes_on_is_adopted_not_run_twice(
+    start: Start, db: redis.Redis
+) -> None:
+    seed(db, "a")
+    _, runner = start(concurrency=2)
+    until(lambda: runner.seen == ["a"], "the first attempt")
+    db.zrem(f"{PREFIX}lease", "a")
+    db.lrem(f"{PREFIX}active", 1, "a")
+    db.hset(f"{PREFIX}t:a", "state", "pending")
+    db.lpush(f"{PREFIX}pending", "a")
+    until(lambda: db.hget(f"{PREFIX}t:a", "attempt") == b"2", "the second attempt")
+    runner.answer("a")
+    until(lambda: completed(db) == 1, "the result")
+    assert runner.seen == ["a"]
+
+
+# Redis in trouble --------------------------------------------------------------------------------
+
+
+def test_outcomes_that_redis_could_not_take_arrive_when_it_is_back(
+    start: Start, db: redis.Redis, server: RedisServer
+) -> None:
+    seed(db, "a", "b")
+    _, runner = start(concurrency=2)
+    until(lambda: len(runner.seen) == 2, "two under way")
+    db.config_set("min-replicas-to-write", 1)
+    runner.answer("a")
+    runner.answer("b", Failed("x", retry=True))
+    gevent.sleep(0.01)
+    assert completed(db) == 0
+    db.config_set("min-replicas-to-write", 0)
+    until(lambda: completed(db) == 1, "the result")
+    until(lambda: asynq.where_is(db, QUEUE, "b") == "retry", "the failure")
+    assert db.get(f"{PREFIX}processed") == b"2"
+
+
+def test_connections_cut_at_any_moment_cost_no_task_anything(start: Start, db: redis.Redis) -> None:
+    total = 300
+    seed(db, *(f"t{n}" for n in range(total)))
+    start(concurrency=4, instant=True)
+    rng = random.Random(7)
+    while completed(db) < total / 2:
+        db.client_kill_filter(_type="normal", skipme=True)
+        gevent.sleep(rng.uniform(0.002, 0.02))
+    wait.until(lambda: completed(db) == total, 30, "every result", lambda: str(db.keys("*t:*")[:5]))
+    charged = [k for k in db.keys(f"{PREFIX}t:*") if db.hget(k, "retried")]
+    assert charged == []
+    assert db.llen(f"{PREFIX}active") == 0
+
+
+def test_a_take_whose_reply_was_lost_is_found_and_returned(
+    start: Start, endpoint: RedisEndpoint, db: redis.Redis
+) -> None:
+    seed(db, "lost")
+    ghost = Broker(Channel(endpoint, "ghost"), "me", 30, keep_results=True)
+    from appliance.queue.broker import Ask
+
+    ghost.exchange([], [Ask(QUEUE, 1)])
+    _, runner = start(instant=True)
+    until(lambda: db.info("clients")["blocked_clients"] == 1, "the worker to wait")
+    assert runner.seen == []
+    db.client_kill_filter(_type="normal", skipme=True)
+    until(lambda: completed(db) == 1, "the lost task to be served")
+    assert db.hget(f"{PREFIX}t:lost", "retried") is None
+
+
+# What it costs -----------------------------------------------------------------------------------
+
+
+def test_a_busy_worker_spends_one_round_trip_a_task(start: Start, db: redis.Redis) -> None:
+    total = 200
+    seed(db, *(f"t{n}" for n in range(total)))
+    before = commands_so_far(db)
+    start(instant=True)
+    until(lambda: completed(db) == total, "every result")
+    # complete, take, and the reverse lookup's lifetime; scripts' own calls count as commands too,
+    # so this counts what came over the wire: see the broker, two EVALSHA and one PEXPIRE a task.
+    evalsha = int(db.info("commandstats")["cmdstat_evalsha"]["calls"])
+    assert evalsha >= 2 * total
+    assert commands_so_far(db) > before
+
+
+def test_an_idle_worker_asks_nothing(start: Start, db: redis.Redis) -> None:
+    start(instant=True)
+    until(lambda: db.info("clients")["blocked_clients"] == 1, "the worker to wait")
+    before = commands_so_far(db)
+    gevent.sleep(0.5)
+    assert commands_so_far(db) - before <= 2  # the two INFO of this test
