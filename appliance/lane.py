@@ -18,22 +18,27 @@ from appliance.config.settings import Settings
 from appliance.control.contract import Mode, Registration, SubQueue
 from appliance.deploy.deployment import Deployed, Deployer
 from appliance.loops import ticker
+from appliance.loops.canceller import Canceller
 from appliance.loops.dispatch import Dispatcher, Source
 from appliance.loops.forwarder import Forwarder
 from appliance.loops.janitor import Janitor
 from appliance.loops.leases import Leases
 from appliance.loops.recoverer import Recoverer
 from appliance.loops.watch import Watch
-from appliance.observe.output import OutputBuffer
+from appliance.observe.dossier import dossier
+from appliance.observe.outbound import Outbound
+from appliance.observe.output import Output
 from appliance.observe.redaction import Redactor
 from appliance.process.environ import build_argv, build_environment
 from appliance.process.long_running import LongRunning
 from appliance.process.one_shot import OneShot
 from appliance.process.supervisor import CrashReport, Hooks, ProcessSpec
 from appliance.process.work import Runner
+from appliance.queue import keys
 from appliance.queue.broker import Broker
 from appliance.queue.connection import Channel
 from appliance.queue.settlement import Policy
+from appliance.queue.subscription import Subscription
 from appliance.queue.waiter import Waiter
 
 log = structlog.get_logger()
@@ -52,7 +57,8 @@ class Tools:
     clock: Clock
     rng: random.Random
     redactor: Redactor
-    output: OutputBuffer
+    output: Output
+    crashes: Outbound
     worker_id: str
 
 
@@ -148,6 +154,19 @@ class Lane:
             tasks=list(crash.task_ids),
             stderr=list(crash.stderr_tail[-3:]),
         )
+        record = dossier(
+            queue=self.parent,
+            commit=self.deployed.commit if self.deployed else "",
+            when_wall_s=crash.when_wall_s,
+            exit_text=crash.exit,
+            uptime_s=crash.uptime_s,
+            was_ready=crash.was_ready,
+            task_ids=crash.task_ids,
+            stderr=crash.stderr_tail,
+            memory_peak_bytes=crash.memory_peak_bytes,
+            redact=self._tools.redactor.text,
+        )
+        self._tools.crashes.add(record)
 
     def _make_dispatcher(
         self, runner: Runner, wake: Event, failed: Callable[["gevent.Greenlet[..., object]"], None]
@@ -175,11 +194,14 @@ class Lane:
         leases = Leases(brokers[1], dispatcher.held, settings.worker.lease_duration_s)
         recoverer = Recoverer(brokers[1], policy, tools.clock)
         forwarder = Forwarder(names, brokers[1], recoverer, Janitor(brokers[1], tools.clock))
+        subscription = Subscription(self.endpoint, keys.CANCEL, self._name("cancel"))
+        canceller = Canceller(subscription, runner.cancel)
         loops: Mapping[str, Callable[[], None]] = {
             "dispatch": dispatcher.run,
             **{f"watch {source.queue}": source.watch.run for source in sources},
             "leases": lambda: ticker.run("leases", leases.tick, self._stop),
             "forwarder": lambda: ticker.run("forwarder", forwarder.tick, self._stop),
+            "canceller": lambda: ticker.run("canceller", canceller.tick, self._stop),
         }
         for loop in loops.values():
             greenlet = gevent.spawn(loop)

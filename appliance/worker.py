@@ -39,9 +39,12 @@ from appliance.lane import Lane, Tools
 from appliance.loops import ticker
 from appliance.loops.heartbeat import Heartbeat, Identity, Status, Vitals
 from appliance.observe import log as logging
-from appliance.observe.output import OutputBuffer
+from appliance.observe.dossier import DOSSIER_TTL_S, KEPT_DOSSIERS
+from appliance.observe.outbound import Outbound
+from appliance.observe.output import KEPT_LINES, LOGS_TTL_S, Output
 from appliance.observe.redaction import Redactor
 from appliance.observe.system import SystemMetrics
+from appliance.queue import keys
 from appliance.queue.connection import Channel
 
 log = structlog.get_logger()
@@ -77,16 +80,21 @@ class Worker:
         self._settings = settings
         self._clock = clock
         self._redactor = redactor
+        worker_id = _worker_id(rng)
+        lines = Outbound(keys.worker_logs(worker_id), KEPT_LINES, LOGS_TTL_S)
+        crashes = Outbound(keys.worker_crashes(worker_id), KEPT_DOSSIERS, DOSSIER_TTL_S)
+        self._outbound = (lines, crashes)
         self._tools = Tools(
             settings=settings,
             clock=clock,
             rng=rng,
             redactor=redactor,
-            output=OutputBuffer(clock, redactor.text),
-            worker_id=_worker_id(rng),
+            output=Output(clock, redactor.text, lines),
+            crashes=crashes,
+            worker_id=worker_id,
         )
         self._identity = Identity(
-            worker_id=self._tools.worker_id,
+            worker_id=worker_id,
             started_at_wall_s=clock.wall(),
             concurrency=settings.worker.concurrency,
             instance_id=settings.worker.instance_id,
@@ -182,9 +190,7 @@ class Worker:
         system = SystemMetrics()
         for endpoint in self._endpoints():
             channel = Channel(endpoint, f"runqy-appliance:{self._identity.worker_id}:heartbeat")
-            heartbeat = Heartbeat(
-                channel, self._identity, self._vitals, self._tools.output, system, self._clock
-            )
+            heartbeat = Heartbeat(channel, self._identity, self._vitals, self._outbound, system, self._clock)
             self._heartbeats.append(heartbeat)
             loop = self._heart.spawn(ticker.run, "heartbeat", heartbeat.tick, self._heart_stop)
             loop.link_exception(self._failed)

@@ -21,7 +21,7 @@ from appliance.loops.watch import Watch
 from appliance.process.work import Cancelled, Expired, Outcome, Request, Returned, Runner
 from appliance.queue.broker import Ask, Broker, Taken, Verdict
 from appliance.queue.message import Lease, Task
-from appliance.queue.settlement import Archive, Complete, GiveBack, Policy, Retry, Settlement
+from appliance.queue.settlement import Archive, Complete, Defer, GiveBack, Policy, Retry, Settlement
 
 log = structlog.get_logger()
 
@@ -32,6 +32,14 @@ HOLD_S = 0.05
 PAUSED_RECHECK_S = 0.8
 #: First and longest delay after Redis failed, in seconds; jittered.
 TROUBLE_DELAYS_S = (0.05, 5.0)
+
+
+#: Degraded (policy requeue): seconds between tasks taken only to be put off, and for how long.
+#: Slow enough that healthy workers beside us get practically all of them.
+DEGRADED_TAKE_EVERY_S = 5.0
+DEGRADED_DEFER_S = 5.0
+#: What such a task's ``error_msg`` says.
+DEGRADED_REASON = "worker degraded: its task process keeps crashing; the task waits for another worker"
 
 
 class _Supply(Enum):
@@ -65,6 +73,7 @@ class Dispatcher:
         clock: Clock,
         rng: random.Random,
         wake: Event,
+        requeue_degraded: bool = True,
     ) -> None:
         self._sources = sources
         self._by_name = {source.queue: source for source in sources}
@@ -79,13 +88,15 @@ class Dispatcher:
         self._in_flight: dict[tuple[str, str], Task] = {}
         self._finished: deque[tuple[Request, Outcome]] = deque()
         self._unsettled: list[Settlement] = []
+        self._requeue_degraded = requeue_degraded
+        self._degraded_take_at_s = 0.0
         self._intake = True
         self._ended = False
         self._full_since_s: float | None = None
         self._troubles = 0
         self._retry_at_s = 0.0
         self._reconcile_at_s: list[float] = []
-        self.counts = {Complete: 0, Retry: 0, Archive: 0, GiveBack: 0}
+        self.counts = {Complete: 0, Retry: 0, Archive: 0, GiveBack: 0, Defer: 0}
 
     # What others may ask -------------------------------------------------------------------------
 
@@ -152,7 +163,7 @@ class Dispatcher:
         self._reconcile(now_s)
         room = self._room()
         self._mind_full(room, now_s)
-        asks = self._asks(room, now_s)
+        asks = self._asks(1 if self._puts_off(now_s) else room, now_s)
         settlements = self._unsettled[:]
         if settlements or asks:
             answer = self._broker.exchange(settlements, asks)
@@ -218,6 +229,21 @@ class Dispatcher:
     def _room(self) -> int:
         return max(0, self._concurrency - len(self._in_flight)) if self._open() else 0
 
+    def _degraded(self) -> bool:
+        return (
+            self._intake
+            and self._requeue_degraded
+            and not self._runner.ready
+            and self._runner.state().recovery == "degraded"
+        )
+
+    def _puts_off(self, now_s: float) -> bool:
+        """Whether to take one task now although nothing here can run it."""
+        if not self._degraded() or now_s < self._degraded_take_at_s:
+            return False
+        self._degraded_take_at_s = now_s + DEGRADED_TAKE_EVERY_S
+        return True
+
     def _asks(self, room: int, now_s: float) -> list[Ask]:
         """What to take next. A queue that may have tasks is asked alone, so that those behind it wait."""
         asks: list[Ask] = []
@@ -255,6 +281,10 @@ class Dispatcher:
             self._start(task, taken.now_wall_s)
 
     def _start(self, task: Task, now_wall_s: float) -> None:
+        if self._degraded():
+            self._unsettled.append(Defer(task.lease, DEGRADED_DEFER_S, DEGRADED_REASON))
+            log.info("task.put_off", task_id=task.lease.task_id, queue=task.lease.queue)
+            return
         overdue = self._policy.overdue(task, now_wall_s)
         if overdue:
             self._settle_later(task, Cancelled(overdue))
@@ -322,6 +352,8 @@ class Dispatcher:
 
     def _next_look_s(self, room: int, now_s: float) -> float | None:
         looks = [at - now_s for at in self._reconcile_at_s]
+        if self._degraded():
+            looks.append(self._degraded_take_at_s - now_s)
         if room > 0:
             looks += [s.recheck_monotonic_s - now_s for s in self._sources if s.supply is _Supply.PAUSED]
         elif any(source.watch.armed or source.watch.arrived for source in self._sources):

@@ -1,26 +1,24 @@
 """Tells the server and the people behind it that this worker lives, and how it is (wire §6)."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from appliance.clock import Clock
-from appliance.observe.output import KEPT_LINES, OutputBuffer
+from appliance.observe.outbound import Outbound
 from appliance.observe.system import SystemMetrics
 from appliance.queue import keys
 from appliance.queue.connection import Channel, check
 
 #: Seconds between beats; the protocol asks for one every 5 s.
 BEAT_EVERY_S = 4.5
-#: Seconds between looks for lines to ship.
+#: Seconds between looks for something to ship.
 LOOK_EVERY_S = 1.0
 #: Life of the worker's hash without a beat, in seconds: then it counts as stale.
 HASH_TTL_S = 30
 #: How long a silent worker stays in the set of workers, in seconds.
 REMEMBERED_S = 30 * 60
-#: How long the last lines of an ended worker can be read, in seconds.
-LOGS_TTL_S = 24 * 3600
 
 
 class Status(StrEnum):
@@ -54,28 +52,28 @@ class Identity:
 
 
 class Heartbeat:
-    """Writes one worker's hash, its place in the set of workers, and its process's lines."""
+    """Writes one worker's hash, its place in the set of workers, and what waits to be shipped."""
 
     def __init__(
         self,
         channel: Channel,
         identity: Identity,
         vitals: Callable[[], Vitals],
-        output: OutputBuffer,
+        outbound: Sequence[Outbound],
         system: SystemMetrics,
         clock: Clock,
     ) -> None:
         self._channel = channel
         self._identity = identity
         self._vitals = vitals
-        self._output = output
+        self._outbound = outbound
         self._system = system
         self._clock = clock
         self._beat_at_s = 0.0
         self._last_status: Status | None = None
 
     def tick(self) -> float:
-        """Beat when it is time or the status changed, ship lines when there are any; returns the wait."""
+        """Beat when it is time or the status changed, ship what waits; returns the seconds to the next."""
         now_s = self._clock.monotonic()
         if now_s >= self._beat_at_s or self._vitals().status is not self._last_status:
             self.beat()
@@ -125,11 +123,15 @@ class Heartbeat:
         }
 
     def _ship(self) -> None:
-        lines = self._output.peek()
-        if not lines:
-            return
-        key = keys.worker_logs(self._identity.worker_id)
-        commands = [("RPUSH", key, *lines), ("LTRIM", key, -KEPT_LINES, -1), ("EXPIRE", key, LOGS_TTL_S)]
-        for reply in self._channel.batch(commands):
-            check(reply)
-        self._output.drop(lines)
+        for outbound in self._outbound:
+            mark, texts = outbound.peek()
+            if not texts:
+                continue
+            commands = [
+                ("RPUSH", outbound.key, *texts),
+                ("LTRIM", outbound.key, -outbound.kept, -1),
+                ("EXPIRE", outbound.key, outbound.ttl_s),
+            ]
+            for reply in self._channel.batch(commands):
+                check(reply)
+            outbound.drop(mark)

@@ -12,7 +12,7 @@ from appliance.queue import keys, scripts
 from appliance.queue.connection import Channel, Command, check
 from appliance.queue.message import Lease, Task, lease_of, parse
 from appliance.queue.scripts import Script
-from appliance.queue.settlement import Archive, Complete, GiveBack, Retry, Settlement
+from appliance.queue.settlement import Archive, Complete, Defer, GiveBack, Retry, Settlement
 
 #: How many entries one upkeep script looks at, so that none holds Redis up for long.
 UPKEEP_BATCH = 100
@@ -191,6 +191,11 @@ class Broker:
             elif kind is GiveBack:
                 arguments = [text for back in chosen for text in _fence(back.lease)]
                 yield self._part(scripts.GIVE_BACK, queue, arguments, accept)
+            elif kind is Defer:
+                arguments = []
+                for later in chosen:
+                    arguments += (*_fence(later.lease), later.delay_s, _bytes(later.reason))
+                yield self._part(scripts.DEFER, queue, arguments, accept)
 
     def _lookup_part(self, lease: Lease, ttl_s: float | None) -> _Part:
         """Give the reverse lookup the task's own lifetime (None: the task is deleted, 0: for ever)."""

@@ -99,6 +99,14 @@ class Channel:
         """Send one command and return its checked reply; raises like :meth:`batch` and :func:`check`."""
         return check(self.batch([command])[0])
 
+    def listen(self) -> Any:
+        """Wait for what Redis sends unasked (a subscription); None when the reply timeout passes first."""
+        with self._lock, self._translated():
+            try:
+                return self._connection.read_response(disconnect_on_error=False)
+            except exceptions.TimeoutError:
+                return None
+
     @property
     def connected(self) -> bool:
         """Whether there is a connection, as far as we know."""

@@ -40,3 +40,8 @@ def worker(worker_id: str) -> str:
 def worker_logs(worker_id: str) -> str:
     """List of the newest lines a worker's task process printed."""
     return f"asynq:workers:{worker_id}:logs"
+
+
+def worker_crashes(worker_id: str) -> str:
+    """List of the newest crash dossiers of a worker; ``*`` for a pattern that finds every worker's."""
+    return f"asynq:workers:{worker_id}:crashes"

@@ -27,6 +27,7 @@ COMPLETE = _load("complete")
 RETRY = _load("retry")
 ARCHIVE = _load("archive")
 GIVE_BACK = _load("give_back")
+DEFER = _load("defer")
 EXTEND = _load("extend")
 FORWARD = _load("forward")
 EXPIRED = _load("expired")
@@ -42,6 +43,7 @@ ALL = (
     RETRY,
     ARCHIVE,
     GIVE_BACK,
+    DEFER,
     EXTEND,
     FORWARD,
     EXPIRED,

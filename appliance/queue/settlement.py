@@ -53,7 +53,16 @@ class GiveBack:
     reason: str
 
 
-Settlement = Complete | Retry | Archive | GiveBack
+@dataclass(frozen=True, slots=True)
+class Defer:
+    """The task waits, uncharged, for ``delay_s`` and then for whoever takes it."""
+
+    lease: Lease
+    delay_s: float
+    reason: str
+
+
+Settlement = Complete | Retry | Archive | GiveBack | Defer
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 import redis
+from harness.redis import RedisServer
 
 from appliance.config.settings import RetrySettings, TaskSettings
 from appliance.control.contract import RedisEndpoint
@@ -12,7 +13,6 @@ from appliance.queue.broker import Broker
 from appliance.queue.connection import Channel
 from appliance.queue.settlement import Policy
 from harness import wire
-from harness.redis import RedisServer
 
 QUEUE = "inference.high"
 PREFIX = "asynq:{inference.high}:"

@@ -9,6 +9,7 @@ import gevent
 import pytest
 import redis
 from gevent.event import Event
+from harness.redis import RedisServer
 
 from appliance.clock import SystemClock
 from appliance.config.settings import TaskSettings
@@ -22,7 +23,6 @@ from appliance.queue.connection import Channel
 from appliance.queue.settlement import Policy
 from appliance.queue.waiter import Waiter
 from harness import asynq, wait
-from harness.redis import RedisServer
 from tests.contract.conftest import POLICY, PREFIX, QUEUE, seed
 
 LOW = "inference.low"
@@ -34,6 +34,7 @@ class ScriptedRunner:
     def __init__(self, instant: bool) -> None:
         self.instant = instant
         self.ready = True
+        self.recovery = "idle"
         self.seen: list[str] = []
         self.most_at_once = 0
         self._open: dict[str, tuple[Request, Deliver]] = {}
@@ -52,7 +53,7 @@ class ScriptedRunner:
         deliver(request, outcome or Succeeded(b'"ok"'))
 
     def state(self) -> RunnerState:
-        return RunnerState("idle", self.ready, 0, 0, ())
+        return RunnerState(self.recovery, self.ready, 0, 0, ())
 
 
 Start = Callable[..., tuple[Dispatcher, ScriptedRunner]]
@@ -215,6 +216,24 @@ def test_a_paused_queue_is_left_alone_and_served_within_a_second_after(start: St
     until(lambda: completed(db) == 1, "the result")
     assert time.monotonic() - begun < 1.0
     assert runner.seen == ["a"]
+
+
+def test_a_degraded_worker_puts_a_task_off_now_and_then_and_leaves_the_rest_to_others(
+    start: Start, db: redis.Redis
+) -> None:
+    dispatcher, runner = start()
+    until(lambda: db.info("clients")["blocked_clients"] == 1, "the worker to wait")
+    runner.ready, runner.recovery = False, "degraded"
+    seed(db, *(f"t{n}" for n in range(10)))
+    dispatcher.wake()
+    until(lambda: db.zcard(f"{PREFIX}retry") == 1, "one task to be put off")
+    (put_off,) = db.zrange(f"{PREFIX}retry", 0, -1)
+    stored = db.hgetall(f"{PREFIX}t:{put_off.decode()}")
+    assert b"degraded" in stored[b"error_msg"]
+    assert b"retried" not in stored
+    assert db.get(f"{PREFIX}failed") is None
+    until(lambda: db.llen(f"{PREFIX}pending") == 9, "the others to wait")
+    assert runner.seen == []
 
 
 def test_outcomes_are_settled_as_the_policy_says(start: Start, db: redis.Redis) -> None:

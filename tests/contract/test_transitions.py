@@ -482,7 +482,7 @@ def test_the_day_of_the_counters_is_right_on_every_day_of_four_centuries(
 
 def test_a_redis_that_is_not_there_is_unavailable(endpoint: object, tmp_path: object) -> None:
     gone = Channel(replace(endpoint, port=1), "test")  # type: ignore[type-var]
-    with pytest.raises(QueueUnavailable, match="127.0.0.1:1"):
+    with pytest.raises(QueueUnavailable, match=r"127\.0\.0\.1:1"):
         gone.call("PING")
 
 

@@ -7,7 +7,9 @@ import structlog
 
 from appliance.config.settings import LogSettings
 from appliance.observe import log
-from appliance.observe.output import KEPT_LINES, OutputBuffer
+from appliance.observe.dossier import describe, dossier
+from appliance.observe.outbound import Outbound
+from appliance.observe.output import Output
 from appliance.observe.redaction import MASK, Redactor
 from appliance.observe.system import SystemMetrics, parse_gpus
 
@@ -74,30 +76,55 @@ def test_the_log_level_is_obeyed() -> None:
 
 
 def test_lines_are_numbered_redacted_and_stamped_in_milliseconds() -> None:
-    redactor = Redactor()
+    redactor, outbound = Redactor(), Outbound("logs", 10, 60)
     redactor.add("hunter2")
-    buffer = OutputBuffer(StillClock(), redactor.text)
-    buffer.add("q", "stderr", "got hunter2")
-    assert [json.loads(line) for line in buffer.peek()] == [
+    Output(StillClock(), redactor.text, outbound).add("q", "stderr", "got hunter2")
+    assert [json.loads(line) for line in outbound.peek()[1]] == [
         {"ts": 1_700_000_000_500, "src": "stderr", "text": f"got {MASK}", "seq": 1}
     ]
 
 
-def test_lines_that_come_while_others_are_shipped_stay() -> None:
-    buffer = OutputBuffer(StillClock(), str)
-    buffer.add("q", "stderr", "one")
-    shipped = buffer.peek()
-    buffer.add("q", "stderr", "two")
-    buffer.drop(shipped)
-    assert [json.loads(line)["text"] for line in buffer.peek()] == ["two"]
+def test_what_comes_while_other_lines_are_shipped_stays() -> None:
+    outbound = Outbound("logs", 3, 60)
+    outbound.add("one")
+    mark, shipped = outbound.peek()
+    outbound.add("two")
+    outbound.drop(mark)
+    assert (shipped, outbound.peek()[1]) == (["one"], ["two"])
 
 
-def test_only_the_newest_lines_wait_for_redis() -> None:
-    buffer = OutputBuffer(StillClock(), str)
-    for number in range(KEPT_LINES + 1):
-        buffer.add("q", "stdout", str(number))
-    texts = [json.loads(line)["text"] for line in buffer.peek()]
-    assert (len(texts), texts[0], texts[-1]) == (KEPT_LINES, "1", str(KEPT_LINES))
+def test_only_the_newest_lines_wait_for_redis_even_when_some_fell_off_during_shipping() -> None:
+    outbound = Outbound("logs", 3, 60)
+    for number in range(4):
+        outbound.add(str(number))
+    mark, shipped = outbound.peek()
+    outbound.add("4")
+    outbound.drop(mark)
+    assert (shipped, outbound.peek()[1]) == (["1", "2", "3"], ["4"])
+
+
+def test_a_dossier_is_bounded_free_of_secrets_and_readable() -> None:
+    redactor = Redactor()
+    redactor.add("hunter2")
+    record = json.loads(
+        dossier(
+            queue="q",
+            commit="abc",
+            when_wall_s=1.0,
+            exit_text="SIGSEGV",
+            uptime_s=2.0,
+            was_ready=True,
+            task_ids=["t1"],
+            stderr=["x"] * 100 + ["y" * 5_000, "hunter2 leaked"],
+            memory_peak_bytes=2**20,
+            redact=redactor.text,
+        )
+    )
+    assert len(record["stderr"]) == 50
+    assert max(map(len, record["stderr"])) == 1_000
+    assert record["stderr"][-1] == f"{MASK} leaked"
+    text = describe(record, "now")
+    assert all(part in text for part in ("now", "SIGSEGV", "t1", "abc", "1 MiB"))
 
 
 def test_the_machines_metrics_have_the_shape_the_server_reads() -> None:

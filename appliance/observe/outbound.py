@@ -1,0 +1,31 @@
+"""Lines on their way to Redis: kept here while it is away, bounded, the newest win."""
+
+from collections import deque
+
+
+class Outbound:
+    """JSON texts for one list in Redis, which keeps the newest ``kept`` for ``ttl_s`` seconds."""
+
+    def __init__(self, key: str, kept: int, ttl_s: int) -> None:
+        self.key = key
+        self.kept = kept
+        self.ttl_s = ttl_s
+        self._first = 0
+        self._texts: deque[str] = deque()
+
+    def add(self, text: str) -> None:
+        """Queue one; with ``kept`` waiting the oldest is dropped."""
+        self._texts.append(text)
+        if len(self._texts) > self.kept:
+            self._texts.popleft()
+            self._first += 1
+
+    def peek(self) -> tuple[int, list[str]]:
+        """What waits, oldest first, and a mark for :meth:`drop`."""
+        return self._first + len(self._texts), list(self._texts)
+
+    def drop(self, mark: int) -> None:
+        """Forget what was there at the :meth:`peek` that returned ``mark``: it has arrived."""
+        while self._texts and self._first < mark:
+            self._texts.popleft()
+            self._first += 1

@@ -1,0 +1,37 @@
+"""Messages of one pub/sub channel, as they come."""
+
+from appliance.control.contract import RedisEndpoint
+from appliance.errors import QueueUnavailable
+from appliance.queue.connection import Channel
+
+#: Seconds without a word after which the connection is checked.
+QUIET_S = 30.0
+
+
+class Subscription:
+    """One connection that listens; what is published while it is away is missed, as pub/sub has it."""
+
+    def __init__(self, endpoint: RedisEndpoint, topic: str, name: str) -> None:
+        self._channel = Channel(endpoint, name, reply_timeout_s=QUIET_S)
+        self._topic = topic
+
+    def next(self) -> str | None:
+        """Wait for the next message; None when nothing came for a while.
+
+        Raises :class:`~appliance.errors.QueueUnavailable`; the next call subscribes again.
+        """
+        if not self._channel.connected:
+            self._channel.call("SUBSCRIBE", self._topic)
+        reply = self._channel.listen()
+        if reply is None:
+            # A subscribed connection may be asked one thing: whether it is alive.
+            answer = self._channel.call("PING")
+            if not isinstance(answer, list):
+                raise QueueUnavailable("Redis answered a check of the subscription with something else")
+            reply = answer
+        kind, *rest = reply
+        return rest[1].decode(errors="surrogateescape") if kind == b"message" else None
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._channel.close()
