@@ -69,12 +69,15 @@ class RetrySettings:
 
     ``max_retry`` serves legacy tasks that carry no count; it caps a message's own count only
     when it was set (``max_retry_caps``). Delay of the n-th retry: ``min(n⁴ · base, max)``.
+    ``policy`` is ``flag`` (an answer's own ``retry`` flag rules) or ``always`` (every failure is
+    retried while retries are left).
     """
 
     max_retry: int = 3
     max_retry_caps: bool = False
     base_delay_s: float = 10.0
     max_delay_s: float = 86_400.0
+    policy: str = "flag"
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,5 @@
 """Reading and rewriting tasks as they stand in Redis, held against the golden bytes."""
 
-import json
-from pathlib import Path
 from typing import Any
 
 import pytest

@@ -1,0 +1,25 @@
+"""The program's entry: patches the standard library for gevent, then hands over to the command line.
+
+Only the worker itself needs gevent. Parsing the command line first is safe because
+:mod:`appliance.cli` imports nothing that gevent patches, and lets the other commands start fast.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from appliance import cli
+
+
+def main() -> int:
+    """Run ``runqy-appliance`` with this process's arguments; returns the exit status."""
+    invocation = cli.parse(sys.argv[1:])
+    if invocation.command == "run":
+        from gevent import monkey  # noqa: PLC0415
+
+        monkey.patch_all()
+    return cli.execute(invocation, os.environ, Path.cwd())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

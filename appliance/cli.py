@@ -1,0 +1,202 @@
+"""The command line of the worker.
+
+At the top this imports argparse and little more: ``__main__`` parses first to see whether the
+worker will run, and what is imported before gevent has patched keeps the blocking functions it
+bound. The rest is imported by the command that needs it, which also keeps the small ones fast.
+"""
+
+import argparse
+import json
+import sys
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from appliance.errors import ConfigurationError
+from appliance.exits import Exit
+
+if TYPE_CHECKING:
+    from appliance.config.load import Loaded
+
+_USAGE = "runqy-appliance [run | validate | config | version] [--config FILE] [--json] [--help]"
+
+_HELP_HEAD = f"""usage: {_USAGE}
+
+The runqy worker: registers with a runqy server, deploys task code, runs it, feeds it tasks.
+
+commands:
+  run        run the worker (default)
+  validate   check the settings and say what is wrong with them (also -validate)
+  config     print the effective settings and where each comes from, secrets masked;
+             --json prints one JSON object
+  version    print the version (also -version)
+
+options:
+  -config FILE, --config FILE   the YAML file to read (default: config.yml, if it exists)
+  -h, --help                    this text
+
+Settings come from variables, which win over the file, which wins over the defaults. An empty
+variable or value counts as not set. In the file, ${{VAR}} and ${{VAR:-default}} stand for variables
+and $${{ for a literal ${{. Durations are written as in Go: 500ms, 30s, 1m30s, 24h. No file is needed.
+"""
+
+_EXIT_MEANINGS = {
+    Exit.OK: "stopped as asked, or the command did its job",
+    Exit.INTERNAL: "a defect in the worker; the log has a traceback",
+    Exit.CONFIGURATION: "settings missing or wrong, or a command line that is not understood",
+    Exit.REGISTRATION: "the server refused the worker, or never answered",
+    Exit.DEPLOYMENT: "task code or its environment could not be put in place",
+    Exit.STARTUP: "Redis, a folder or a port could not be used at start",
+    Exit.DEGRADED: "the task process kept crashing and the worker was told to end then",
+}
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """A command line that was understood; ``command`` is run, validate, config, version or help."""
+
+    command: str
+    config_file: Path | None = None
+    as_json: bool = False
+
+
+def parse(arguments: Sequence[str]) -> Invocation:
+    """Return what ``arguments`` (without the program's name) ask for.
+
+    Raises SystemExit with :attr:`Exit.CONFIGURATION` after saying why, where they make no sense.
+    """
+    # Our own help and usage: argparse knows nothing of variables, and abbreviations would make
+    # a misspelt flag mean something.
+    parser = argparse.ArgumentParser("runqy-appliance", _USAGE, add_help=False, allow_abbrev=False)
+    parser.add_argument("command", nargs="?", default="")
+    parser.add_argument("--config", type=Path, metavar="FILE")
+    parser.add_argument("--json", action="store_true")
+    for flag in ("validate", "version", "help"):
+        parser.add_argument(f"--{flag}", dest="flags", action="append_const", const=flag)
+    parser.add_argument("-h", dest="flags", action="append_const", const="help")
+    # Not by choices=: the value of a misspelt flag would be blamed as a command, not the flag.
+    parsed, unknown = parser.parse_known_args([_two_dashes(argument) for argument in arguments])
+    if unknown:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    if parsed.command not in ("", "run", "validate", "config", "version"):
+        parser.error(f"unknown command {parsed.command!r}: must be one of run, validate, config, version")
+    flags = set(parsed.flags or ())
+    if "help" in flags:
+        return Invocation("help")
+    commands = flags | ({parsed.command} if parsed.command else set())
+    if len(commands) > 1:
+        parser.error(f"one command at a time: {' or '.join(sorted(commands))}")
+    command = commands.pop() if commands else "run"
+    if parsed.json and command != "config":
+        parser.error("--json belongs to the command config")
+    return Invocation(command, parsed.config, parsed.json)
+
+
+def execute(invocation: Invocation, environ: Mapping[str, str], cwd: Path) -> int:
+    """Do what was asked for and return the exit status."""
+    try:
+        return _COMMANDS[invocation.command](invocation, environ, cwd)
+    except ConfigurationError as error:
+        _explain(error)
+        return Exit.CONFIGURATION
+    except Exception:  # noqa: BLE001 - the last line: whatever it is gets logged and its own exit status
+        _log_defect()
+        return Exit.INTERNAL
+
+
+def _run(invocation: Invocation, environ: Mapping[str, str], cwd: Path) -> int:
+    loaded = _load(invocation, environ, cwd)
+    from appliance.worker import run  # noqa: PLC0415 - heavy, and only this command needs it
+
+    return run(loaded.settings, loaded.warnings)
+
+
+def _validate(invocation: Invocation, environ: Mapping[str, str], cwd: Path) -> int:
+    loaded = _load(invocation, environ, cwd)
+    _warn(loaded.warnings)
+    print("configuration: valid")
+    return Exit.OK
+
+
+def _config(invocation: Invocation, environ: Mapping[str, str], cwd: Path) -> int:
+    loaded = _load(invocation, environ, cwd)
+    from appliance.config.reference import settings_json, settings_lines  # noqa: PLC0415
+
+    _warn(loaded.warnings)
+    if invocation.as_json:
+        print(json.dumps(settings_json(loaded.settings, loaded.origins), indent=2))
+    else:
+        print("\n".join(settings_lines(loaded.settings, loaded.origins)))
+    return Exit.OK
+
+
+def _version(*_: object) -> int:
+    from importlib.metadata import version  # noqa: PLC0415
+
+    print(f"runqy-appliance {version('runqy-appliance')}")
+    return Exit.OK
+
+
+def _help(*_: object) -> int:
+    from appliance.config.reference import options_help  # noqa: PLC0415
+
+    statuses = [f"  {status:d}  {_EXIT_MEANINGS[status]}" for status in Exit]
+    print("\n".join((_HELP_HEAD, options_help(), "exit statuses:", *statuses)))
+    return Exit.OK
+
+
+_COMMANDS: Mapping[str, Callable[[Invocation, Mapping[str, str], Path], int]] = {
+    "run": _run,
+    "validate": _validate,
+    "config": _config,
+    "version": _version,
+    "help": _help,
+}
+
+
+def _load(invocation: Invocation, environ: Mapping[str, str], cwd: Path) -> "Loaded":
+    from appliance.config.load import load  # noqa: PLC0415
+
+    return load(environ, invocation.config_file, cwd)
+
+
+def _two_dashes(argument: str) -> str:
+    """Return a flag as Go programs take it (``-config``) in the form argparse tells from ``-c -o -n ...``."""
+    name = argument.partition("=")[0]
+    return f"-{argument}" if name in {"-config", "-validate", "-version", "-help"} else argument
+
+
+def _warn(warnings: Sequence[str]) -> None:
+    for warning in warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+
+
+def _explain(error: ConfigurationError) -> None:
+    from appliance.config.options import OPTIONS, missing  # noqa: PLC0415
+
+    count = len(error.problems)
+    print(f"configuration: {count} problem{'s' * (count != 1)}", file=sys.stderr)
+    for problem in error.problems:
+        print(f"  {problem}", file=sys.stderr)
+    _warn(error.warnings)
+    required = [option for option in OPTIONS if option.required]
+    if any(missing(option) in error.problems for option in required):
+        names = ", ".join(option.variable for option in required)
+        print(
+            f"\nA worker needs at least {names}: the server to register with, the key it knows this\n"
+            "worker by, and the queues to serve. Set them as variables or in config.yml;\n"
+            "runqy-appliance --help explains every setting.",
+            file=sys.stderr,
+        )
+
+
+def _log_defect() -> None:
+    """Log the exception being handled: redacted and in the chosen format once logging is set up."""
+    import structlog  # noqa: PLC0415
+
+    if structlog.is_configured():
+        structlog.get_logger().exception("cli.defect")
+    else:
+        traceback.print_exc()

@@ -1,0 +1,317 @@
+"""Every option, once: parsing, hints, ``--help``, ``config`` and the reference derive from this table.
+
+An option's default is the one of its field in :mod:`appliance.config.settings`; a field without a
+default makes the option required. The specification's names, bounds and meanings are kept.
+"""
+
+from dataclasses import MISSING, dataclass, fields
+from difflib import get_close_matches
+from typing import Any
+
+from appliance.config.kinds import (
+    MASK,
+    Boolean,
+    Choice,
+    Duration,
+    FilePath,
+    Integer,
+    Kind,
+    Number,
+    QueueNames,
+    ServerUrl,
+    Word,
+    quoted,
+    without_credentials,
+)
+from appliance.config.settings import Settings
+
+#: What a source gives: text, or a list of texts where the file has a list.
+Raw = str | tuple[str, ...]
+
+#: The settings' classes by section of the file.
+SECTIONS: dict[str, Any] = {section.name: section.type for section in fields(Settings)}
+
+
+@dataclass(frozen=True)
+class Option:
+    """One setting.
+
+    ``path`` is its place in the file (``section.key``), ``aliases`` other places that mean the
+    same; ``from_file`` adds a variable ``<variable>_FILE`` that names a file whose content is the
+    value; ``at_most`` is the path of an option whose value this one's must not exceed.
+    """
+
+    path: str
+    variable: str
+    kind: Kind
+    doc: str
+    secret: bool = False
+    from_file: bool = False
+    aliases: tuple[str, ...] = ()
+    at_most: str = ""
+
+    @property
+    def section(self) -> str:
+        """The section of the file, which is also the field of ``Settings``."""
+        return self.path.partition(".")[0]
+
+    @property
+    def field(self) -> str:
+        """The field of the section's settings; durations carry their unit there."""
+        key = self.path.partition(".")[2]
+        return f"{key}_s" if isinstance(self.kind, Duration) else key
+
+    @property
+    def default(self) -> Any:
+        """The value that applies where no source gives one; None also where it is required."""
+        default = self._field_default()
+        return None if default is MISSING else default
+
+    @property
+    def required(self) -> bool:
+        """Whether the worker cannot start without it."""
+        return self._field_default() is MISSING
+
+    @property
+    def file_variable(self) -> str | None:
+        """The variable naming a file that holds the value, for options that have one."""
+        return f"{self.variable}_FILE" if self.from_file else None
+
+    def parse(self, raw: Raw) -> Any:
+        """Return the value of ``raw``; raises ValueError, its text what is wrong beside ``kind.allowed``."""
+        if isinstance(raw, str):
+            return self.kind.parse(raw)
+        if isinstance(self.kind, QueueNames):
+            return self.kind.parse_items(raw)
+        raise ValueError("it is a list")
+
+    def show(self, value: Any) -> str:
+        """Return a parsed value for people: as they would write it, masked where secret."""
+        if value is None:
+            return "not set"
+        return MASK if self.secret else self.kind.show(value)
+
+    def show_raw(self, raw: Raw) -> str:
+        """Return what a source gave, for a problem line: quoted, masked where secret."""
+        if self.secret:
+            return MASK
+        if not isinstance(raw, str):
+            return "[" + ", ".join(map(quoted, raw)) + "]"
+        return quoted(without_credentials(raw) if isinstance(self.kind, ServerUrl) else raw)
+
+    def _field_default(self) -> Any:
+        return next(field.default for field in fields(SECTIONS[self.section]) if field.name == self.field)
+
+
+OPTIONS: tuple[Option, ...] = (
+    Option(
+        "server.url",
+        "RUNQY_SERVER_URL",
+        ServerUrl(),
+        "The runqy server to register with, such as http://localhost:8081.",
+    ),
+    Option(
+        "server.api_key",
+        "RUNQY_API_KEY",
+        Word(8192, ascii_only=True),
+        "The key the server knows this worker by.",
+        secret=True,
+        from_file=True,
+    ),
+    Option(
+        "worker.queues",
+        "RUNQY_QUEUES",
+        QueueNames(),
+        "The queues to serve, comma-separated: a parent (inference) means all its sub-queues, "
+        "a sub-queue (inference.high) only itself. The file takes a list too.",
+        aliases=("worker.queue",),
+    ),
+    Option(
+        "worker.concurrency",
+        "RUNQY_CONCURRENCY",
+        Integer(1, 10_000, "tasks"),
+        "How many tasks are worked on at a time.",
+    ),
+    Option(
+        "worker.shutdown_timeout",
+        "RUNQY_SHUTDOWN_TIMEOUT",
+        Duration("1ms", "24h", zero="at once"),
+        "How long running tasks may go on after SIGTERM or SIGINT before they are given back.",
+    ),
+    Option(
+        "worker.lease_duration",
+        "RUNQY_LEASE_DURATION",
+        Duration("2s", "1h"),
+        "How long a task stays ours without a sign of life; others recover it after that.",
+    ),
+    Option(
+        "worker.instance_id",
+        "RUNQY_INSTANCE_ID",
+        Word(255),
+        "This machine's name to the server's autoscaler.",
+    ),
+    Option(
+        "deployment.dir",
+        "RUNQY_DEPLOYMENT_DIR",
+        FilePath("a folder that is writable or can be made", folder=True),
+        "Where task code is cloned to, one folder a parent queue.",
+    ),
+    Option(
+        "deployment.use_system_site_packages",
+        "RUNQY_USE_SYSTEM_SITE_PACKAGES",
+        Boolean(),
+        "Whether task code sees the packages of the base Python.",
+    ),
+    Option(
+        "recovery.enabled",
+        "RUNQY_RECOVERY_ENABLED",
+        Boolean(),
+        "Whether a crashed task process is started again; if not, the first crash degrades the worker.",
+    ),
+    Option(
+        "recovery.max_restarts",
+        "RUNQY_RECOVERY_MAX_RESTARTS",
+        Integer(0, 1_000_000, "restarts"),
+        "Restarts in a row before the worker is degraded.",
+    ),
+    Option(
+        "recovery.initial_delay",
+        "RUNQY_RECOVERY_INITIAL_DELAY",
+        Duration("1ms", "24h", zero="at once"),
+        "The wait before the first restart.",
+        at_most="recovery.max_delay",
+    ),
+    Option(
+        "recovery.max_delay",
+        "RUNQY_RECOVERY_MAX_DELAY",
+        Duration("1ms", "24h", zero="at once"),
+        "The longest wait before a restart.",
+    ),
+    Option(
+        "recovery.backoff_factor",
+        "RUNQY_RECOVERY_BACKOFF_FACTOR",
+        Number(1, 100, "factor"),
+        "What the wait is multiplied by from one restart to the next.",
+    ),
+    Option(
+        "recovery.cooldown_period",
+        "RUNQY_RECOVERY_COOLDOWN",
+        Duration("1ms", "720h"),
+        "How long the process must run for its crashes to be forgotten.",
+    ),
+    Option(
+        "bootstrap.retries",
+        "RUNQY_BOOTSTRAP_RETRIES",
+        Integer(0, 10_000, "attempts"),
+        "Further attempts at registering and deploying when the first fails for a reason that can pass.",
+    ),
+    Option(
+        "bootstrap.retry_delay",
+        "RUNQY_BOOTSTRAP_RETRY_DELAY",
+        Duration("1ms", "1h", zero="at once"),
+        "The wait between those attempts.",
+    ),
+    Option(
+        "git.ssh_key",
+        "RUNQY_GIT_SSH_KEY",
+        FilePath("a readable file", folder=False),
+        "The private key file for cloning over SSH.",
+    ),
+    Option(
+        "git.token",
+        "RUNQY_GIT_TOKEN",
+        Word(8192, ascii_only=True),
+        "The token for cloning over HTTPS; one the server sends wins.",
+        secret=True,
+        from_file=True,
+    ),
+    Option(
+        "retry.max_retry",
+        "RUNQY_MAX_RETRY",
+        Integer(0, 10_000, "retries"),
+        "Retries of a failed task that carries no count of its own; when set, also caps those that do.",
+    ),
+    Option(
+        "retry.base_delay",
+        "RUNQY_RETRY_BASE_DELAY",
+        Duration("1ms", "720h", zero="at once"),
+        "The wait before a task's first retry; the n-th waits n*n*n*n times as long.",
+        at_most="retry.max_delay",
+    ),
+    Option(
+        "retry.max_delay",
+        "RUNQY_RETRY_MAX_DELAY",
+        Duration("1ms", "720h", zero="at once"),
+        "The longest wait before a retry.",
+    ),
+    Option(
+        "retry.policy",
+        "RUNQY_RETRY_POLICY",
+        Choice(("flag", "always")),
+        "Which failures are retried: those whose answer says retry (flag), or all (always).",
+    ),
+    # The stamps these stand in for are whole seconds in Redis, where a fraction would turn into 0, "never".
+    Option(
+        "tasks.ttl_completed",
+        "RUNQY_TTL_COMPLETED",
+        Duration("1s", "87600h", zero="kept for ever"),
+        "How long a completed task and its result are kept, where the task does not say.",
+    ),
+    Option(
+        "tasks.ttl_archived",
+        "RUNQY_TTL_ARCHIVED",
+        Duration("1s", "87600h", zero="kept for ever"),
+        "How long a finally failed task is kept, where the task does not say.",
+    ),
+    Option(
+        "tasks.pending_timeout",
+        "RUNQY_PENDING_TIMEOUT",
+        Duration("1s", "87600h", zero="off"),
+        "How long a task may wait to be taken, where the task does not say.",
+    ),
+    Option(
+        "tasks.active_timeout",
+        "RUNQY_ACTIVE_TIMEOUT",
+        Duration("1s", "87600h", zero="off"),
+        "How long a task may run, where the task does not say.",
+    ),
+    Option(
+        "log.level",
+        "RUNQY_LOG_LEVEL",
+        Choice(("debug", "info", "warning", "error")),
+        "The least level that is logged to stderr.",
+    ),
+    Option(
+        "log.format",
+        "RUNQY_LOG_FORMAT",
+        Choice(("text", "json")),
+        "How log lines are written: for people (text) or one JSON object a line.",
+    ),
+)
+
+#: Where the file may name which option.
+OPTION_OF_PATH: dict[str, Option] = {
+    path: option for option in OPTIONS for path in (option.path, *option.aliases)
+}
+
+#: Every variable that means something.
+VARIABLES: tuple[str, ...] = tuple(
+    variable for option in OPTIONS for variable in (option.variable, option.file_variable) if variable
+)
+
+
+def missing(option: Option) -> str:
+    """Return the problem line of a required option that no source gives."""
+    either = f" or {option.file_variable}" if option.file_variable else ""
+    return (
+        f"{option.variable}: is required and not set: set it{either}, or {option.path} in the file; "
+        f"it must be {option.kind.allowed}"
+    )
+
+
+def did_you_mean(name: str, known: tuple[str, ...]) -> str:
+    """Return a hint at the known name nearest to ``name``, empty where none is near."""
+    leaf = name.rpartition(".")[2]
+    near = [candidate for candidate in known if candidate.rpartition(".")[2] == leaf]
+    near = near or get_close_matches(name, known, n=1)
+    return f"; did you mean {near[0]}?" if near else ""
