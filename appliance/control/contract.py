@@ -5,9 +5,25 @@ ignored, optional ones get the server's documented defaults, and a missing or il
 required one is a :class:`~appliance.errors.RegistrationRejected` that lists every problem.
 """
 
+import math
+import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TypeGuard
+
+from appliance.errors import RegistrationRejected
+
+#: Redis's own port, for an address that names none.
+DEFAULT_REDIS_PORT = 6379
+#: Priority of a queue that the server gave none.
+DEFAULT_PRIORITY = 1
+#: Characters of a wrong value that are worth showing.
+SHOWN_VALUE_LENGTH = 80
+_ADDRESS = re.compile(
+    r"(?:\[(?P<v6>[0-9A-Fa-f:.%\w]+)\]|(?P<host>[^\s:/@\[\]]+))(?::(?P<port>\d{1,5}))?", re.ASCII
+)
 
 
 class Mode(StrEnum):
@@ -60,3 +76,193 @@ class Registration:
     deployment: DeploymentSpec
     vaults: Mapping[str, str] = field(repr=False, default_factory=dict)
     git_token: str | None = field(repr=False, default=None)
+
+
+def parse_registration(parent: str, answer: object) -> Registration:
+    """Check the server's decoded JSON ``answer`` about the queue ``parent`` and freeze it.
+
+    Go servers write a field that was never set as ``""``, ``0``, ``[]`` or ``null``: each counts as
+    missing, for required fields and for optional ones, whose default it then gets.
+
+    Raises :class:`~appliance.errors.RegistrationRejected` with every problem, one a line; the
+    values of secrets are never part of one.
+    """
+    root = _Section("", answer, [])
+    redis, queue, deployment = root.section("redis"), root.section("queue"), root.section("deployment")
+    host, port = _address(redis)
+    endpoint = RedisEndpoint(
+        host=host,
+        port=port,
+        password=redis.text("password", secret=True),
+        db=redis.whole("db", minimum=0),
+        use_tls=redis.flag("use_tls"),
+    )
+    name = queue.text("name", required=True)
+    if name and name != parent and not name.startswith(f"{parent}."):
+        queue.wrong("name", f"must be the queue asked for, {parent}", name)
+    sub_queues = _sub_queues(parent, queue.whole("priority", DEFAULT_PRIORITY), root)
+    spec = DeploymentSpec(
+        git_url=deployment.text("git_url", required=True, secret=True),
+        branch=deployment.text("branch", required=True),
+        startup_cmd=_startup_cmd(deployment),
+        code_path=deployment.text("code_path") or None,
+        mode=_mode(deployment),
+        startup_timeout_s=deployment.seconds("startup_timeout_secs", 60.0),
+        redis_storage=deployment.flag("redis_storage"),
+        requirements_file=deployment.text("requirements_file") or "requirements.txt",
+    )
+    vaults = _vaults(root)
+    git_token = root.text("git_token", secret=True) or None
+    if root.problems:
+        lines = "".join(f"\n  {problem}" for problem in root.problems)
+        raise RegistrationRejected(f"the server's answer about queue {parent} cannot be used:{lines}")
+    return Registration(parent, endpoint, sub_queues, spec, vaults, git_token)
+
+
+class _Section:
+    """One JSON object of the answer; its problems go into one list shared by all sections."""
+
+    def __init__(self, path: str, value: object, problems: list[str]) -> None:
+        self._path = path
+        self.problems = problems
+        self._fields: Mapping[str, object] = {}
+        if isinstance(value, dict):
+            self._fields = value
+        elif value is not None or not path:
+            problems.append(f"{path or 'the answer'}: must be an object, is {_shown(value)}")
+
+    def section(self, key: str) -> "_Section":
+        return _Section(self._at(key), self._fields.get(key), self.problems)
+
+    def get(self, key: str) -> object:
+        return self._fields.get(key)
+
+    def text(self, key: str, *, required: bool = False, secret: bool = False) -> str:
+        value = self.get(key)
+        if value is None or value == "":
+            if required:
+                self.problems.append(f"{self._at(key)}: is missing")
+            return ""
+        if not isinstance(value, str):
+            self.wrong(key, "must be a string", value, secret=secret)
+        elif "\0" in value or (required and not value.strip()):
+            self.wrong(key, "must be visible text", value, secret=secret)
+        else:
+            return value
+        return ""
+
+    def whole(self, key: str, default: int = 0, *, minimum: int | None = None) -> int:
+        value = self.get(key)
+        if value is None:
+            return default
+        if not _is_whole(value) or (minimum is not None and value < minimum):
+            at_least = "" if minimum is None else f" from {minimum}"
+            self.wrong(key, f"must be a whole number{at_least}", value)
+            return default
+        return value
+
+    def seconds(self, key: str, default: float) -> float:
+        value = self.get(key)
+        if value is None or (_is_number(value) and value == 0):
+            return default
+        if not _is_number(value) or not math.isfinite(value) or value < 0:
+            self.wrong(key, "must be a positive number of seconds", value)
+            return default
+        return float(value)
+
+    def flag(self, key: str) -> bool:
+        value = self.get(key)
+        if value is None or isinstance(value, bool):
+            return bool(value)
+        self.wrong(key, "must be true or false", value)
+        return False
+
+    def wrong(self, key: str, rule: str, value: object, *, secret: bool = False) -> None:
+        shown = f"a {type(value).__name__}" if secret else _shown(value)
+        self.problems.append(f"{self._at(key)}: {rule}, is {shown}")
+
+    def _at(self, key: str) -> str:
+        return f"{self._path}.{key}" if self._path else key
+
+
+def _address(redis: _Section) -> tuple[str, int]:
+    """``host``, ``host:port``, ``[v6]`` or ``[v6]:port``."""
+    addr = redis.text("addr", required=True)
+    if not addr:
+        return "", 0
+    found = _ADDRESS.fullmatch(addr)
+    port = int(found["port"] or DEFAULT_REDIS_PORT) if found else 0
+    if found is None or not 1 <= port <= 65535:
+        # What stands before an @ would be a password.
+        redis.wrong("addr", "must be host, host:port or [IPv6]:port", addr.rpartition("@")[2])
+        return "", 0
+    return found["v6"] or found["host"], port
+
+
+def _sub_queues(parent: str, priority: int, root: _Section) -> tuple[SubQueue, ...]:
+    listed = root.get("sub_queues") or []
+    if not isinstance(listed, list):
+        root.wrong("sub_queues", "must be a list", listed)
+        listed = []
+    found: dict[str, SubQueue] = {}
+    for index, item in enumerate(listed):
+        section = _Section(f"sub_queues[{index}]", item if item is not None else "null", root.problems)
+        name = section.text("name", required=isinstance(item, dict))
+        if not name:
+            continue
+        if not name.startswith(f"{parent}.") or name == f"{parent}.":
+            section.wrong("name", f"must begin with {parent}. and go on", name)
+        elif name in found:
+            section.wrong("name", "must be listed once", name)
+        found[name] = SubQueue(name, section.whole("priority", priority))
+    chosen = found.values() or [SubQueue(f"{parent}.default", priority)]
+    return tuple(sorted(chosen, key=lambda sub_queue: (-sub_queue.priority, sub_queue.name)))
+
+
+def _startup_cmd(deployment: _Section) -> str:
+    command = deployment.text("startup_cmd", required=True)
+    try:
+        empty = bool(command) and not shlex.split(command)
+    except ValueError as exc:
+        deployment.wrong("startup_cmd", f"must be words as a shell splits them ({exc})", command)
+    else:
+        if empty:
+            deployment.wrong("startup_cmd", "must name a program", command)
+    return command
+
+
+def _mode(deployment: _Section) -> Mode:
+    text = deployment.text("mode") or Mode.LONG_RUNNING.value
+    try:
+        return Mode(text)
+    except ValueError:
+        deployment.wrong("mode", f"must be {' or '.join(Mode)}", text)
+        return Mode.LONG_RUNNING
+
+
+def _vaults(root: _Section) -> dict[str, str]:
+    value = root.get("vaults") or {}
+    if not isinstance(value, dict):
+        root.wrong("vaults", "must be an object of strings", value, secret=True)
+        return {}
+    entries = _Section("vaults", value, root.problems)
+    for key, entry in value.items():
+        if not isinstance(entry, str):
+            entries.wrong(key, "must be a string", entry, secret=True)
+    return {key: entry for key, entry in value.items() if isinstance(entry, str)}
+
+
+def _is_whole(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: object) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _shown(value: object) -> str:
+    """A wrong value, by its kind alone where it is a container: those can hold secrets."""
+    if isinstance(value, dict | list):
+        return f"a {type(value).__name__}"
+    text = repr(value)
+    return text if len(text) <= SHOWN_VALUE_LENGTH else f"{text[:SHOWN_VALUE_LENGTH]}…"

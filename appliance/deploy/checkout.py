@@ -1,0 +1,126 @@
+"""Task code in a folder: cloned at first, brought to the remote's tip later, repaired when half-built."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import structlog
+
+from appliance.deploy.files import read_json, remove, write_json
+from appliance.deploy.git import Git, Tip
+from appliance.deploy.plan import (
+    Checkout,
+    CheckoutStep,
+    may_stay,
+    plan_checkout,
+    read_checkout,
+    to_record,
+)
+from appliance.errors import CommandFailed, DeploymentRejected, DeploymentUnavailable
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
+#: Calls what it is given again, a configured number of times, while that is Unavailable.
+Insist = Callable[[str, Callable[[], T]], T]
+
+#: Inside ``.git``: written last, it tells a whole clone from a half-built one.
+RECORD = "runqy.json"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What to have: a repository's address without credentials, a branch or tag, and a folder or ``""``."""
+
+    url: str
+    ref: str
+    code_path: str
+
+
+class Checkouts:
+    """Brings ``folder`` to what is wanted, for the queue ``parent``.
+
+    ``make_git`` gives the :class:`~appliance.deploy.git.Git` of a folder; ``insist`` is how often
+    a remote is asked.
+    """
+
+    def __init__(
+        self, parent: str, folder: Path, make_git: Callable[[Path], Git], insist: Insist[Checkout]
+    ) -> None:
+        self._log = log.bind(queue=parent)
+        self._folder = folder
+        self._make_git = make_git
+        self._insist = insist
+        #: What an operator should know of how it went.
+        self.notes: list[str] = []
+
+    def bring_to(self, wanted: Wanted) -> Checkout:
+        """Returns what is there afterwards.
+
+        Raises :class:`~appliance.errors.DeploymentError`; a remote that cannot be reached is none
+        where the same repository, branch and folder are there, whole, from an earlier start.
+        """
+        git = self._make_git(self._folder)
+        found = read_checkout(read_json(self._folder / ".git" / RECORD))
+        head = git.head() if found else None
+        step, reason = plan_checkout(found, head, wanted.url, wanted.code_path)
+        try:
+            return self._insist("git", lambda: self._attempt(git, step, reason, wanted))
+        except DeploymentUnavailable as exc:
+            if found is None or not may_stay(found, head, wanted.url, wanted.ref, wanted.code_path):
+                raise
+            self._restore(git, found, exc)
+            note = f"the repository cannot be reached; commit {found.commit} of an earlier start is used"
+            self.notes.append(note)
+            self._log.warning("deploy.remote_unreachable", commit=found.commit, error=str(exc))
+            return found
+
+    def _attempt(self, git: Git, step: CheckoutStep, reason: str, wanted: Wanted) -> Checkout:
+        tip = git.tip(wanted.ref)
+        self._log.info("deploy.code", step=step.value, reason=reason, ref=tip.ref)
+        if step is CheckoutStep.UPDATE:
+            try:
+                return self._update(git, tip, wanted)
+            except CommandFailed as exc:
+                self._log.warning("deploy.clone_anew", reason=str(exc))
+        return self._clone(tip, wanted)
+
+    def _update(self, git: Git, tip: Tip, wanted: Wanted) -> Checkout:
+        git.forget_interruption()
+        head = git.head()
+        commit = head if head == tip.object_id else git.fetch(tip)
+        if commit != head:
+            # Without a record, it is a half-built clone for whoever comes after a crash in here.
+            remove(self._folder / ".git" / RECORD)
+        git.check_out(commit)
+        return self._finished(Checkout(wanted.url, wanted.ref, wanted.code_path, commit))
+
+    def _restore(self, git: Git, found: Checkout, exc: DeploymentUnavailable) -> None:
+        """Undo an update that broke off in the middle; what it needs is here from when it was whole."""
+        try:
+            git.check_out(found.commit)
+        except CommandFailed:
+            raise exc from None
+        self._finished(found)
+
+    def _clone(self, tip: Tip, wanted: Wanted) -> Checkout:
+        unfinished = self._folder.with_name(f".{self._folder.name}.new")
+        remove(unfinished)
+        git = self._make_git(unfinished)
+        try:
+            git.create(wanted.code_path)
+            commit = git.fetch(tip)
+            git.check_out(commit)
+        except CommandFailed as exc:
+            raise DeploymentRejected(str(exc)) from exc
+        remove(self._folder)
+        unfinished.rename(self._folder)
+        return self._finished(Checkout(wanted.url, wanted.ref, wanted.code_path, commit))
+
+    def _finished(self, checkout: Checkout) -> Checkout:
+        if (self._folder / ".gitmodules").exists():
+            self.notes.append("the repository has submodules; they are not checked out")
+            self._log.warning("deploy.submodules_left_out")
+        write_json(self._folder / ".git" / RECORD, to_record(checkout))
+        return checkout

@@ -1,0 +1,187 @@
+"""Task code and its environment on this machine, ready to be started.
+
+``{dir}/{parent}`` is the clone, the code folder is in it (``code_path``) or is it, and ``.venv`` in the
+code folder is its environment. Beside the clone lie its lock and, while it is made, the next one.
+"""
+
+import os
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from shutil import which
+from typing import TypeVar
+
+import structlog
+
+from appliance.clock import Clock
+from appliance.config.settings import BootstrapSettings, DeploymentSettings, GitSettings
+from appliance.control.contract import DeploymentSpec
+from appliance.deploy.access import git_environment, without_credentials
+from appliance.deploy.checkout import Checkouts, Wanted
+from appliance.deploy.command import Runner
+from appliance.deploy.dependencies import find_dependencies
+from appliance.deploy.environment import Environment
+from appliance.deploy.git import Git
+from appliance.deploy.lock import folder_lock
+from appliance.deploy.source import (
+    Source,
+    Transport,
+    check_inside,
+    check_parent,
+    check_ref,
+    choose_login,
+    parse_source,
+)
+from appliance.errors import DeploymentRejected, DeploymentUnavailable
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
+
+#: Seconds between lines of an installer's or git's output in the log.
+PROGRESS_EVERY_S = 5.0
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """Where the code is, what runs it, which commit it is; ``notes`` are what an operator should know."""
+
+    code_dir: Path
+    venv_dir: Path
+    python: Path
+    commit: str
+    notes: tuple[str, ...] = ()
+
+
+class Deployer:
+    """Deploys one parent queue after another; several may be deployed at once. ``redact`` masks secrets."""
+
+    def __init__(
+        self,
+        deployment: DeploymentSettings,
+        bootstrap: BootstrapSettings,
+        git: GitSettings,
+        clock: Clock,
+        redact: Callable[[str], str],
+    ) -> None:
+        self._dir = deployment.dir.expanduser().absolute()
+        self._system_site_packages = deployment.use_system_site_packages
+        self._bootstrap = bootstrap
+        self._git = git
+        self._clock = clock
+        self._redact = redact
+
+    def deploy(self, parent: str, spec: DeploymentSpec, git_token: str | None) -> Deployed:
+        """Bring code and environment of the queue ``parent`` to what ``spec`` says.
+
+        ``git_token`` is the server's, which wins over our own.
+
+        Raises :class:`~appliance.errors.DeploymentRejected` for what another attempt would not change,
+        :class:`~appliance.errors.DeploymentUnavailable` when the configured attempts are used up.
+        """
+        started_s = self._clock.monotonic()
+        source = parse_source(spec.git_url)
+        check_ref(spec.branch)
+        check_parent(parent)
+        code_path = check_inside("deployment.code_path", spec.code_path or "")
+        try:
+            with ExitStack() as stack:
+                deployed = self._deploy(parent, spec, source, code_path, git_token, stack)
+        except OSError as exc:
+            place = exc.filename or self._dir
+            raise DeploymentRejected(f"RUNQY_DEPLOYMENT_DIR: {place}: {exc.strerror or exc}") from exc
+        log.info(
+            "deploy.done",
+            queue=parent,
+            commit=deployed.commit,
+            code=str(deployed.code_dir),
+            seconds=round(self._clock.monotonic() - started_s, 3),
+        )
+        return deployed
+
+    def _deploy(
+        self,
+        parent: str,
+        spec: DeploymentSpec,
+        source: Source,
+        code_path: str,
+        git_token: str | None,
+        stack: ExitStack,
+    ) -> Deployed:
+        self._dir.mkdir(parents=True, exist_ok=True)
+        lock = stack.enter_context(folder_lock(self._dir / f".{parent}.lock", self._clock))
+        progress = _Progress(parent, self._clock)
+        runner = Runner(self._clock, self._redact, progress.heard, keep_open=(lock,))
+        clone = self._dir / parent
+
+        def make_git(folder: Path) -> Git:
+            login = choose_login(source, git_token, self._git.token)
+            if login is not None and not source.encrypted:
+                log.warning("deploy.token_unencrypted", queue=parent, origin=source.origin)
+            ssh_key = self._git.ssh_key if source.transport is Transport.SSH else None
+            env = stack.enter_context(git_environment(os.environ, folder, login, ssh_key))
+            return Git(folder, source.url, runner, env)
+
+        checkouts = Checkouts(parent, clone, make_git, partial(self._insist, parent))
+        checkout = checkouts.bring_to(Wanted(source.url, spec.branch, code_path))
+        code_dir = clone / code_path
+        if not code_dir.resolve().is_relative_to(clone.resolve()) or not code_dir.is_dir():
+            raise DeploymentRejected(
+                f"deployment.code_path: {source.url} has no folder {code_path!r} at {spec.branch}"
+            )
+        env = without_credentials(os.environ)
+        environment = Environment(code_dir, self._system_site_packages, runner, env, _base_python())
+        dependencies = find_dependencies(
+            code_dir,
+            clone,
+            spec.requirements_file,
+            checkout.commit,
+            poetry=which("poetry", path=env.get("PATH")) is not None,
+        )
+        self._insist(parent, "environment", lambda: environment.prepare(parent, dependencies))
+        return Deployed(
+            code_dir, environment.venv_dir, environment.python, checkout.commit, tuple(checkouts.notes)
+        )
+
+    def _insist(self, parent: str, what: str, attempt: Callable[[], T]) -> T:
+        attempts = 1 + self._bootstrap.retries
+        for number in range(1, attempts):
+            try:
+                return attempt()
+            except DeploymentUnavailable as exc:
+                log.warning(
+                    "deploy.attempt_failed",
+                    queue=parent,
+                    what=what,
+                    attempt=number,
+                    of=attempts,
+                    again_in_s=self._bootstrap.retry_delay_s,
+                    error=str(exc),
+                )
+            self._clock.sleep(self._bootstrap.retry_delay_s)
+        return attempt()
+
+
+class _Progress:
+    """A line of what is going on, now and then: silence for minutes looks like a hang."""
+
+    def __init__(self, parent: str, clock: Clock) -> None:
+        self._log = log.bind(queue=parent)
+        self._clock = clock
+        self._said_s = clock.monotonic()
+
+    def heard(self, line: str) -> None:
+        now_s = self._clock.monotonic()
+        if now_s - self._said_s < PROGRESS_EVERY_S:
+            self._log.debug("deploy.output", line=line)
+            return
+        self._said_s = now_s
+        self._log.info("deploy.progress", line=line)
+
+
+def _base_python() -> Path:
+    """The interpreter that our own environment was made from, or ours where we are in none."""
+    return Path(getattr(sys, "_base_executable", None) or sys.executable)
