@@ -5,6 +5,7 @@ Only the worker itself needs gevent. Parsing the command line first is safe beca
 """
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -15,6 +16,9 @@ def main() -> int:
     """Run ``runqy-appliance`` with this process's arguments; returns the exit status."""
     invocation = cli.parse(sys.argv[1:])
     if invocation.command == "run":
+        # Importing the worker takes a while, and being stopped meanwhile is a stop like any other.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda _number, _frame: os._exit(0))
         from gevent import monkey  # noqa: PLC0415
 
         monkey.patch_all()

@@ -8,6 +8,7 @@ import os
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import gevent
 import structlog
@@ -73,7 +74,7 @@ class Lane:
         self._registration = registration
         self._tools = tools
         self._stop = Event()
-        self._greenlets: list[gevent.Greenlet[..., object]] = []
+        self._greenlets: list[gevent.Greenlet[..., Any]] = []
         self._channels: list[Channel] = []
         self._runner: Runner | None = None
         self._dispatcher: Dispatcher | None = None
@@ -83,7 +84,7 @@ class Lane:
         registration = self._registration
         self.deployed = deployer.deploy(self.parent, registration.deployment, registration.git_token)
 
-    def start(self, failed: Callable[["gevent.Greenlet[..., object]"], None]) -> None:
+    def start(self, failed: Callable[["gevent.Greenlet[..., Any]"], None]) -> None:
         """Start the process and the loops; ``failed`` is told of a loop that ended by a defect."""
         wake = Event()
         self._runner = self._make_runner(wake.set)
@@ -169,7 +170,7 @@ class Lane:
         self._tools.crashes.add(record)
 
     def _make_dispatcher(
-        self, runner: Runner, wake: Event, failed: Callable[["gevent.Greenlet[..., object]"], None]
+        self, runner: Runner, wake: Event, failed: Callable[["gevent.Greenlet[..., Any]"], None]
     ) -> Dispatcher:
         tools, settings = self._tools, self._tools.settings
         policy = Policy(settings.retry, settings.tasks)

@@ -15,6 +15,7 @@ import socket
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.metadata import version
+from typing import Any
 
 import gevent
 import gevent.pool
@@ -225,7 +226,7 @@ class Worker:
     def _endpoints(self) -> list[RedisEndpoint]:
         return list(dict.fromkeys(lane.endpoint for lane in self._lanes))
 
-    def _failed(self, greenlet: "gevent.Greenlet[..., object]") -> None:
+    def _failed(self, greenlet: "gevent.Greenlet[..., Any]") -> None:
         if self._failure is None:
             self._failure = greenlet.exception
         self._stop.set()
