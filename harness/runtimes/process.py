@@ -1,0 +1,160 @@
+"""A worker as a process of this machine."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import psutil
+
+from harness import guard, wait
+
+#: In the environment of the worker and of all it starts, which is how they are found again.
+_MARK = "HARNESS_WORKER"
+#: What a worker may see of our own environment: where programs are, and how to reach package indexes.
+_PASSED_ON = frozenset(
+    {"PATH", "HOME", "TMPDIR", "LANG", "NO_PROXY", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"}
+)
+_PASSED_ON_PREFIXES = ("PIP_", "UV_", "SSL_CERT_")
+_CLOSE_TIMEOUT_S = 10.0
+_TAIL_LINES = 40
+
+
+class WorkerProcess:
+    """Runs ``command`` in a session of its own, in ``folder``, with a clean environment plus ``env``.
+
+    Its output goes to ``{folder}/{name}.log``. It is killed when this process ends.
+    """
+
+    def __init__(
+        self, command: Sequence[str], env: Mapping[str, str], folder: Path, name: str = "worker"
+    ) -> None:
+        self.name = name
+        self.log_path = folder / f"{name}.log"
+        self._command = list(command)
+        self._mark = uuid.uuid4().hex
+        self._environment = {**_clean_environment(), **env, _MARK: self._mark}
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> Self:
+        """Start it. Raises FileNotFoundError where there is no such program."""
+        if self._process is not None:
+            raise RuntimeError(f"{self.name} was started already; make another one")
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with self.log_path.open("wb") as log:
+            self._process = subprocess.Popen(
+                guard.bound_to_us(self._command, self._environment),
+                cwd=self._folder,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        return self
+
+    @property
+    def pid(self) -> int:
+        """The worker's process."""
+        return self._started().pid
+
+    @property
+    def exit_status(self) -> int | None:
+        """None while it runs; a signal's is negative."""
+        return self._started().poll()
+
+    def terminate(self) -> None:
+        """Ask it to end (SIGTERM)."""
+        self.signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it without asking (SIGKILL), and it alone."""
+        self.signal(signal.SIGKILL)
+
+    def signal(self, number: int) -> None:
+        """Send it a signal; none where it has ended."""
+        self._started().send_signal(number)
+
+    def wait(self, timeout_s: float) -> int:
+        """Wait for its end; returns the exit status. Raises TimedOut with its log's tail."""
+        process = self._started()
+        try:
+            return process.wait(timeout_s)
+        except subprocess.TimeoutExpired as exc:
+            message = f"waited {timeout_s:g} s for {self.name} to end; its log ends:\n{self.tail()}"
+            raise wait.TimedOut(message) from exc
+
+    def log_text(self) -> str:
+        """All it printed so far."""
+        return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
+
+    def log_events(self) -> list[dict[str, Any]]:
+        """The lines of its log that are JSON objects."""
+        return [event for line in self.log_text().splitlines() if (event := _json_object(line)) is not None]
+
+    def tail(self) -> str:
+        """The log's last lines, for diagnoses."""
+        return "\n".join(self.log_text().splitlines()[-_TAIL_LINES:])
+
+    def children(self) -> list[int]:
+        """Processes it started, and theirs, whether it still lives or not."""
+        ours = self._started().pid
+        return [pid for pid in psutil.pids() if pid != ours and self._is_marked(pid)]
+
+    def close(self) -> None:
+        """End it and everything it started; idempotent."""
+        process = self._process
+        if process is None:
+            return
+        process.kill()
+        process.wait(_CLOSE_TIMEOUT_S)
+        wait.until(self._swept, _CLOSE_TIMEOUT_S, f"the processes of {self.name} to be gone")
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _swept(self) -> bool:
+        left = self.children()
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return not left
+
+    def _is_marked(self, pid: int) -> bool:
+        try:
+            return psutil.Process(pid).environ().get(_MARK) == self._mark
+        except (psutil.Error, OSError):
+            # Gone meanwhile, a zombie (which has no environment any more), or not ours to look at.
+            return False
+
+    def _started(self) -> "subprocess.Popen[bytes]":
+        if self._process is None:
+            raise RuntimeError(f"{self.name} was not started yet")
+        return self._process
+
+
+def _clean_environment() -> dict[str, str]:
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name.upper() in _PASSED_ON or name.startswith(_PASSED_ON_PREFIXES)
+    }
+
+
+def _json_object(line: str) -> dict[str, Any] | None:
+    if not line.startswith("{"):
+        return None
+    try:
+        value = json.loads(line)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None

@@ -1,0 +1,240 @@
+"""The routes: what each path does, whose key it wants, and how it says no.
+
+Source: the runqy server's public HTTP API, as far as a worker and the SDK's client use it, and
+``/_harness/*``, which is ours. Errors are ``{"error": …}`` at registration, ``{"errors": […]}`` elsewhere.
+"""
+
+import json
+import re
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import redis
+
+from harness.server import bodies
+from harness.server.bodies import BadRequest, Job
+from harness.server.config import registration
+from harness.server.state import Fault, State, UnknownQueue
+from harness.server.store import Store
+
+JSON = "application/json"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What came in. ``headers`` by lower-case name; ``query`` has the last value of each name."""
+
+    method: str
+    path: str
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True)
+class Response:
+    """What goes out."""
+
+    status: int
+    body: bytes
+    content_type: str = JSON
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A response with what is to be remembered of its request."""
+
+    response: Response
+    role: str = ""
+    complaints: Sequence[str] = ()
+
+
+Parameters = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Route:
+    """One method of one path; ``role`` is whose key it wants, empty for nobody's."""
+
+    method: str
+    path: str
+    role: str
+    handle: Callable[["Api", Request, Parameters], Response]
+
+    def match(self, path: str) -> Parameters | None:
+        """The path's parameters, None where it is another path."""
+        pattern = re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", self.path)
+        found = re.fullmatch(pattern, path)
+        return found.groupdict() if found else None
+
+
+class Api:
+    """Answers requests."""
+
+    def __init__(
+        self,
+        state: State,
+        store: Store,
+        redis_url: str,
+        before_register: Callable[[str], None],
+        wait_s: float,
+    ) -> None:
+        """``before_register`` is called with the queue's name first; ``wait_s`` bounds a long poll."""
+        self._state = state
+        self._store = store
+        self._redis_url = redis_url
+        self._before_register = before_register
+        self._wait_s = wait_s
+        self.stopping = threading.Event()
+
+    def answer(self, request: Request) -> Answered:
+        """Answer ``request``; whatever goes wrong becomes a response."""
+        matches = [(route, found) for route in ROUTES if (found := route.match(request.path)) is not None]
+        if not matches:
+            problem = f"no such path: {request.path}"
+            return Answered(_errors(request.path, 404, problem), complaints=[problem])
+        for route, parameters in matches:
+            if route.method == request.method:
+                return self._guarded(route, request, parameters)
+        problem = (
+            f"{request.method} is not allowed here, but {', '.join(route.method for route, _ in matches)}"
+        )
+        return Answered(_errors(request.path, 405, problem), complaints=[problem])
+
+    def _guarded(self, route: Route, request: Request, parameters: Parameters) -> Answered:
+        spoiled = self._spoiled(route)
+        if spoiled is not None:
+            return Answered(spoiled)
+        role = self._state.role(_key(request.headers), route.role)
+        if route.role and role != route.role:
+            status, problem = (403, f"a {role}'s key") if role else (401, "no key, or a wrong one")
+            return Answered(_errors(route.path, status, f"{problem}; this wants a {route.role}'s"), role)
+        try:
+            return Answered(route.handle(self, request, parameters), role)
+        except BadRequest as exc:
+            return Answered(_errors(route.path, 400, *exc.problems), role, exc.problems)
+        except UnknownQueue as exc:
+            return Answered(_errors(route.path, 404, str(exc)), role)
+        except redis.RedisError as exc:
+            return Answered(_errors(route.path, 500, f"Redis: {exc}"), role)
+
+    def _spoiled(self, route: Route) -> Response | None:
+        """What the fault for this route answers; None where it answers nothing, or there is none."""
+        fault = self._state.faults.take(route.path)
+        if fault is None:
+            return None
+        self.stopping.wait(fault.delay_s)
+        if fault.garbage:
+            return Response(200, b'<html>{"redis": \xff')
+        if fault.status is None:
+            return None
+        response = _errors(route.path, fault.status, "a fault the harness was told to make")
+        return replace(response, headers=fault.headers)
+
+    def register(self, request: Request, _: Parameters) -> Response:
+        """``POST /worker/register``."""
+        asked = bodies.registering(_object(request))
+        self._before_register(asked.queue)
+        queue = self._state.queue(asked.queue)
+        git_url = queue.git_url
+        if git_url.startswith("/git/"):
+            # Ours: under whatever name the worker reached us, it reaches the repository too.
+            git_url = f"http://{request.headers.get('host', '')}{git_url}"
+        return _json(200, registration(queue, self._redis_url, git_url))
+
+    def add(self, request: Request, _: Parameters) -> Response:
+        """``POST /queue/add``."""
+        name, job = bodies.adding(_object(request))
+        queue = self._state.sub_queue(name)
+        (task_id,) = self._store.enqueue(queue, [job])
+        return _json(200, {"info": self._store.info(task_id), "data": job.payload})
+
+    def add_batch(self, request: Request, _: Parameters) -> Response:
+        """``POST /queue/add-batch``: what is wrong with one job does not hold up the others."""
+        name, jobs = bodies.batch(_object(request))
+        queue = self._state.sub_queue(name)
+        good = [job for job in jobs if isinstance(job, Job)]
+        bad = [job for job in jobs if isinstance(job, str)]
+        task_ids = self._store.enqueue(queue, good) if good else []
+        return _json(
+            200, {"enqueued": len(task_ids), "failed": len(bad), "task_ids": task_ids, "errors": bad}
+        )
+
+    def task(self, request: Request, parameters: Parameters) -> Response:
+        """``GET /queue/{id}``, at once or (``?wait=true``) when the task is over."""
+        task_id = parameters["id"]
+        if request.query.get("wait") == "true":
+            info = self._store.info_when_done(task_id, self._wait_s, self.stopping)
+        else:
+            info = self._store.info(task_id)
+        if info is None:
+            return _errors(request.path, 404, f"task {task_id!r} not found")
+        return _json(200, {"Info": info})
+
+    def workers(self, _: Request, __: Parameters) -> Response:
+        """``GET /workers``."""
+        return _json(200, {"workers": list(self._store.workers())})
+
+    def worker(self, request: Request, parameters: Parameters) -> Response:
+        """``GET /workers/{id}``."""
+        found = self._store.worker(parameters["id"])
+        if found is None:
+            return _errors(request.path, 404, f"worker {parameters['id']!r} not found")
+        return _json(200, found)
+
+    def health(self, _: Request, __: Parameters) -> Response:
+        """``GET /health``."""
+        self._store.ping()
+        return _json(200, {"status": "ok"})
+
+    def set_fault(self, request: Request, _: Parameters) -> Response:
+        """``POST /_harness/faults`` with ``path`` and the fields of :class:`~harness.server.state.Fault`."""
+        body = _object(request)
+        path = body.pop("path", None)
+        try:
+            self._state.faults.set(path, Fault(**body))
+        except (TypeError, ValueError) as exc:
+            raise BadRequest([str(exc)]) from exc
+        return _json(200, {"path": path, **body})
+
+    def clear_faults(self, _: Request, __: Parameters) -> Response:
+        """``DELETE /_harness/faults``."""
+        self._state.faults.clear()
+        return _json(200, {})
+
+
+ROUTES = (
+    Route("POST", "/worker/register", "worker", Api.register),
+    Route("POST", "/queue/add", "client", Api.add),
+    Route("POST", "/queue/add-batch", "client", Api.add_batch),
+    Route("GET", "/queue/{id}", "client", Api.task),
+    Route("GET", "/workers", "client", Api.workers),
+    Route("GET", "/workers/{id}", "client", Api.worker),
+    Route("GET", "/health", "", Api.health),
+    Route("POST", "/_harness/faults", "client", Api.set_fault),
+    Route("DELETE", "/_harness/faults", "client", Api.clear_faults),
+)
+#: Those that can be made faulty: all but the switch itself.
+FAULTY = tuple(route.path for route in ROUTES if not route.path.startswith("/_harness/"))
+
+
+def _key(headers: Mapping[str, str]) -> str:
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
+
+
+def _object(request: Request) -> dict[str, Any]:
+    return bodies.json_object(request.headers.get("content-type", ""), request.body)
+
+
+def _json(status: int, value: Any) -> Response:
+    return Response(status, json.dumps(value).encode())
+
+
+def _errors(path: str, status: int, *problems: str) -> Response:
+    if path == "/worker/register":
+        return _json(status, {"error": "; ".join(problems)})
+    return _json(status, {"errors": list(problems)})

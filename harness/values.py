@@ -1,0 +1,123 @@
+"""What may stand behind an option of the command line.
+
+Each function reads one value and raises argparse.ArgumentTypeError with the value and what is
+allowed, to which argparse adds the option's name.
+"""
+
+import argparse
+import json
+import re
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from harness.redis import ExternalRedis
+from harness.repo import handler_source
+from harness.source import Folder, Handler, Remote, Source
+
+
+def _wrong(value: str, expected: str) -> argparse.ArgumentTypeError:
+    return argparse.ArgumentTypeError(f"{value!r}: expected {expected}")
+
+
+def whole(least: int, most: int | None = None) -> Callable[[str], int]:
+    allowed = f"a whole number, {least} or more" if most is None else f"a whole number from {least} to {most}"
+
+    def read(text: str) -> int:
+        if (
+            not re.fullmatch(r"[0-9]{1,9}", text)
+            or int(text) < least
+            or (most is not None and int(text) > most)
+        ):
+            raise _wrong(text, allowed)
+        return int(text)
+
+    return read
+
+
+def folder(text: str) -> Folder:
+    path = Path(text)
+    if not path.is_dir():
+        raise _wrong(text, "a folder")
+    return Folder(path.resolve())
+
+
+def repository(text: str) -> Source:
+    # Also git's short form of ssh, user@host:path.
+    if "://" in text or re.match(r"[\w.-]+@[\w.-]+:", text):
+        return Remote(text)
+    return folder(text)
+
+
+def handler(text: str) -> Handler:
+    try:
+        handler_source(text)
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(str(exc).removeprefix("handler ")) from exc
+    return Handler(text)
+
+
+def queue(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", text):
+        raise _wrong(text, "a parent queue's name of letters, digits, - and _")
+    return text
+
+
+def sub_queue(text: str) -> tuple[str, int]:
+    found = re.fullmatch(r"([A-Za-z0-9_-]+):([1-9][0-9]{0,8})", text)
+    if found is None:
+        raise _wrong(text, "NAME:PRIORITY, such as high:9")
+    return found[1], int(found[2])
+
+
+def vault(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+        # Only what stands before the "=": what follows is a secret.
+        raise _wrong(name if equals else f"{text[:3]}…", "NAME=VALUE, the name a variable's")
+    return name, value
+
+
+def redis_url(text: str) -> str:
+    try:
+        ExternalRedis(text)
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(str(exc).removeprefix("Redis URL ")) from exc
+    return text
+
+
+def http_url(text: str) -> str:
+    if urlsplit(text).scheme not in {"http", "https"} or not urlsplit(text).hostname:
+        raise _wrong(text, "http://host[:port] or https://…")
+    return text
+
+
+def address(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_.-]+(:[0-9]{1,5})?", text):
+        raise _wrong(text, "HOST or HOST:PORT")
+    return text
+
+
+def command(text: str) -> Sequence[str]:
+    try:
+        words = shlex.split(text)
+    except ValueError as exc:
+        raise _wrong(text, f"a command ({exc})") from exc
+    if not words:
+        raise _wrong(text, "a command")
+    return words
+
+
+def json_object(text: str) -> Mapping[str, Any]:
+    """A JSON object. Raises ValueError."""
+    try:
+        value = json.loads(text)
+    except ValueError as exc:
+        raise ValueError(f"{text.strip()!r}: expected a JSON object, but {exc}") from exc
+    if not isinstance(value, dict):
+        raise ValueError(  # noqa: TRY004  the value's, not our caller's, mistake
+            f'{text.strip()!r}: expected a JSON object, such as {{"n": 1}}'
+        )
+    return value

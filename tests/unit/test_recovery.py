@@ -1,0 +1,296 @@
+"""Restarts as the specification has them: counted, delayed, given up, forgotten after a stable run."""
+
+import math
+from dataclasses import replace
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from appliance.config.settings import RecoverySettings
+from appliance.process.recovery import Decision, GiveUp, Phase, Recovery, Signal, Start, Wait
+
+SETTINGS = RecoverySettings(
+    max_restarts=5, initial_delay_s=1.0, max_delay_s=10.0, backoff_factor=2.0, cooldown_period_s=600.0
+)
+
+
+def starting(settings: RecoverySettings = SETTINGS) -> Recovery:
+    recovery = Recovery(settings)
+    assert recovery.on(Signal.START, 0.0) == Start()
+    return recovery
+
+
+def running(settings: RecoverySettings = SETTINGS) -> Recovery:
+    recovery = starting(settings)
+    recovery.on(Signal.READY, 0.0)
+    return recovery
+
+
+def fail(recovery: Recovery, now_s: float) -> Decision:
+    return recovery.on(Signal.FAILED, now_s)
+
+
+def start_again(recovery: Recovery) -> float:
+    """Let the wait pass; returns when the start happened."""
+    due_s = recovery.due_s
+    assert due_s is not None
+    assert recovery.on(Signal.DUE, due_s) == Start()
+    return due_s
+
+
+def delays_until_degraded(recovery: Recovery, gets_ready: bool) -> list[float]:
+    """Crash at once, again and again."""
+    delays, now_s = [], 0.0
+    while True:
+        decision = fail(recovery, now_s)
+        if decision == GiveUp():
+            return delays
+        assert isinstance(decision, Wait)
+        assert decision.restart == len(delays) + 1
+        assert decision.due_s == now_s + decision.delay_s
+        delays.append(decision.delay_s)
+        now_s = start_again(recovery)
+        if gets_ready:
+            recovery.on(Signal.READY, now_s)
+
+
+@pytest.mark.parametrize("gets_ready", [True, False], ids=["crashes when ready", "never gets ready"])
+def test_five_restarts_are_attempted_each_after_twice_the_delay_and_the_failure_after_them_is_final(
+    gets_ready: bool,
+) -> None:
+    recovery = running() if gets_ready else starting()
+
+    delays = delays_until_degraded(recovery, gets_ready)
+
+    assert delays == [1.0, 2.0, 4.0, 8.0, 10.0]
+    assert recovery.phase is Phase.DEGRADED
+    assert recovery.label() == "degraded"
+    assert recovery.due_s is None
+    assert recovery.total_restarts == 5
+    assert recovery.consecutive_fails(0.0) == 6
+
+
+@given(
+    max_restarts=st.integers(0, 30),
+    initial_s=st.floats(0, 1e4),
+    longest_s=st.floats(0, 1e6),
+    factor=st.floats(0, 1e6),
+)
+@example(max_restarts=30, initial_s=1.0, longest_s=300.0, factor=1e300)
+@example(max_restarts=3, initial_s=0.0, longest_s=300.0, factor=1e300)
+def test_the_delay_of_restart_n_is_the_first_times_factor_to_the_n_minus_1_up_to_the_longest(
+    max_restarts: int, initial_s: float, longest_s: float, factor: float
+) -> None:
+    settings = RecoverySettings(True, max_restarts, initial_s, longest_s, factor, cooldown_period_s=1e12)
+
+    delays = delays_until_degraded(running(settings), gets_ready=True)
+
+    assert len(delays) == max_restarts
+    expected = initial_s
+    for delay_s in delays:
+        assert math.isclose(delay_s, min(expected, longest_s), rel_tol=1e-9, abs_tol=1e-9)
+        expected *= factor
+
+
+@pytest.mark.parametrize(
+    "settings", [replace(SETTINGS, max_restarts=0), replace(SETTINGS, enabled=False)], ids=["0", "disabled"]
+)
+@pytest.mark.parametrize("ready", [True, False], ids=["running", "starting"])
+def test_without_restarts_the_first_failure_is_final(settings: RecoverySettings, ready: bool) -> None:
+    recovery = running(settings) if ready else starting(settings)
+
+    assert fail(recovery, 5.0) == GiveUp()
+    assert recovery.label() == "degraded"
+    assert recovery.total_restarts == 0
+
+
+@pytest.mark.parametrize(
+    ("stable_s", "restart", "delay_s"),
+    [(599.9, 3, 4.0), (600.0, 1, 1.0), (86_400.0, 1, 1.0)],
+    ids=["too short", "just long enough", "long"],
+)
+def test_a_cooldown_period_of_running_resets_count_and_delay(
+    stable_s: float, restart: int, delay_s: float
+) -> None:
+    recovery = running()
+    fail(recovery, 0.0)
+    recovery.on(Signal.READY, start_again(recovery))
+    fail(recovery, 10.0)
+    ready_s = start_again(recovery) + 20.0
+    recovery.on(Signal.READY, ready_s)
+    assert recovery.consecutive_fails(ready_s) == 2
+
+    decision = fail(recovery, ready_s + stable_s)
+
+    assert isinstance(decision, Wait)
+    assert (decision.restart, decision.delay_s) == (restart, delay_s)
+    assert recovery.total_restarts == 2
+
+
+def test_the_row_of_failures_is_forgotten_once_cooled_down_even_before_the_next_failure() -> None:
+    recovery = running()
+    fail(recovery, 0.0)
+    recovery.on(Signal.READY, start_again(recovery))
+
+    assert recovery.consecutive_fails(600.9) == 1
+    assert recovery.consecutive_fails(601.0) == 0
+
+
+def test_the_time_to_get_ready_does_not_count_as_running() -> None:
+    recovery = running()
+    fail(recovery, 0.0)
+    start_again(recovery)
+
+    decision = fail(recovery, 10_000.0)
+
+    assert isinstance(decision, Wait)
+    assert decision.restart == 2
+
+
+def test_it_is_recovering_from_the_failure_until_ready_again() -> None:
+    recovery = running()
+    assert recovery.label() == "idle"
+
+    fail(recovery, 0.0)
+    assert recovery.label() == "recovering"
+
+    start_again(recovery)
+    assert recovery.label() == "recovering"
+
+    recovery.on(Signal.READY, 5.0)
+    assert recovery.label() == "idle"
+    assert recovery.consecutive_fails(5.0) == 1
+
+
+def test_a_planned_replacement_starts_at_once_and_counts_nothing() -> None:
+    recovery = running()
+
+    recovery.on(Signal.REPLACE, 5.0)
+    assert recovery.on(Signal.ENDED, 6.0) == Start()
+    recovery.on(Signal.READY, 7.0)
+
+    assert recovery.total_restarts == 0
+    assert recovery.consecutive_fails(7.0) == 0
+    assert recovery.label() == "idle"
+
+
+def test_a_replacement_that_does_not_get_ready_counts() -> None:
+    recovery = running()
+    recovery.on(Signal.REPLACE, 5.0)
+    recovery.on(Signal.ENDED, 6.0)
+
+    decision = fail(recovery, 7.0)
+
+    assert isinstance(decision, Wait)
+    assert decision.restart == 1
+
+
+def test_planned_replacements_do_not_interrupt_the_cooldown() -> None:
+    recovery = running()
+    fail(recovery, 0.0)
+    recovery.on(Signal.READY, start_again(recovery))
+
+    recovery.on(Signal.REPLACE, 300.0)
+    recovery.on(Signal.ENDED, 301.0)
+    recovery.on(Signal.READY, 302.0)
+
+    assert recovery.consecutive_fails(601.0) == 0
+
+
+def test_a_start_announced_too_early_goes_on_waiting() -> None:
+    recovery = running()
+    wait = fail(recovery, 0.0)
+
+    assert recovery.on(Signal.DUE, 0.999) == wait
+    assert recovery.phase is Phase.WAITING
+    assert recovery.total_restarts == 0
+    assert recovery.on(Signal.DUE, 1.0) == Start()
+    assert recovery.total_restarts == 1
+
+
+@pytest.mark.parametrize(
+    ("recovery", "signal"),
+    [
+        (Recovery(SETTINGS), Signal.READY),
+        (Recovery(SETTINGS), Signal.FAILED),
+        (starting(), Signal.START),
+        (starting(), Signal.DUE),
+        (starting(), Signal.REPLACE),
+        (running(), Signal.READY),
+        (running(), Signal.ENDED),
+        (running(replace(SETTINGS, max_restarts=0)), Signal.DUE),
+    ],
+    ids=lambda value: value.name if isinstance(value, Signal) else value.phase.name,
+)
+def test_a_signal_that_cannot_come_raises_and_changes_nothing(recovery: Recovery, signal: Signal) -> None:
+    before = recovery.phase
+
+    with pytest.raises(RuntimeError, match=f"{signal.name} cannot happen while {before.name}"):
+        recovery.on(signal, 1.0)
+
+    assert recovery.phase is before
+
+
+def test_degraded_is_final_but_for_the_stop() -> None:
+    recovery = running(replace(SETTINGS, max_restarts=0))
+    fail(recovery, 0.0)
+
+    for signal in set(Signal) - {Signal.STOP}:
+        with pytest.raises(RuntimeError):
+            recovery.on(signal, 1.0)
+    recovery.on(Signal.STOP, 2.0)
+
+    assert recovery.phase is Phase.STOPPED
+
+
+@st.composite
+def lives(draw: st.DrawFn) -> list[tuple[Signal, float]]:
+    """Signals with growing times; which of them can come is decided while they are played."""
+    signals = draw(st.lists(st.tuples(st.sampled_from(Signal), st.floats(0, 1000)), max_size=60))
+    now_s, life = 0.0, []
+    for signal, later_s in signals:
+        now_s += later_s
+        life.append((signal, now_s))
+    return life
+
+
+@given(
+    lives(),
+    st.builds(
+        RecoverySettings,
+        enabled=st.booleans(),
+        max_restarts=st.integers(0, 4),
+        initial_delay_s=st.floats(0, 100),
+        max_delay_s=st.floats(0, 100),
+        cooldown_period_s=st.floats(0, 2000),
+    ),
+)
+def test_whatever_comes_the_invariants_hold(
+    life: list[tuple[Signal, float]], settings: RecoverySettings
+) -> None:
+    recovery = Recovery(settings)
+    alive = stopped = False
+    for signal, now_s in life:
+        before = recovery.phase
+        try:
+            decision = recovery.on(signal, now_s)
+        except RuntimeError:
+            assert recovery.phase is before
+            continue
+        stopped |= signal is Signal.STOP
+        if signal in (Signal.FAILED, Signal.ENDED):
+            alive = False
+        if decision == Start():
+            assert not alive, "two processes at once"
+            assert not stopped, "a start after the stop"
+            alive = True
+        if signal is Signal.FAILED and not stopped:
+            assert isinstance(decision, Wait | GiveUp)
+        if isinstance(decision, Wait):
+            assert recovery.due_s == decision.due_s
+            assert decision.restart <= settings.max_restarts
+            assert 0 <= decision.delay_s <= settings.max_delay_s
+        assert (recovery.due_s is not None) == (recovery.phase is Phase.WAITING)
+        assert stopped == (recovery.phase is Phase.STOPPED)
+        assert recovery.consecutive_fails(now_s) <= settings.max_restarts + 1
