@@ -1,0 +1,67 @@
+# The worker as an image, on any Debian or Ubuntu base that has Python 3.11 or later.
+#
+# Two Pythons live in it and do not see each other: the worker's packages are in /opt/runqy/venv, and the
+# base's own python3, with whatever the base brings (torch, CUDA bindings), is what task code inherits.
+ARG BASE_IMAGE=python:3.12-slim-bookworm
+
+FROM ${BASE_IMAGE} AS builder
+USER root
+# Indexes may hold credentials: they are known to this stage only, which is not part of the image.
+ARG PIP_INDEX_URL PIP_EXTRA_INDEX_URL PIP_TRUSTED_HOST
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_PROGRESS_BAR=off PIP_ROOT_USER_ACTION=ignore
+RUN python3 -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else \
+        "BASE_IMAGE has Python " + sys.version.split()[0] + "; the worker needs 3.11 or later")' \
+    && if ! python3 -c 'import ensurepip'; then \
+        apt-get update && apt-get install --yes --no-install-recommends python3-venv; fi
+COPY compose/image/tools.lock compose/image/worker.lock /src/
+# Wheels only: nothing is compiled here, so what runs is what its authors published, checked by hash.
+RUN python3 -m venv /opt/tools \
+    && /opt/tools/bin/pip install --only-binary :all: --require-hashes -r /src/tools.lock \
+    && python3 -m venv --without-pip /opt/runqy/venv \
+    && /opt/tools/bin/pip --python /opt/runqy/venv/bin/python install \
+        --only-binary :all: --require-hashes -r /src/worker.lock
+COPY pyproject.toml README.md LICENSE /src/
+COPY appliance /src/appliance
+# The harness breaks things on purpose and has no place in production: neither its code nor its command.
+RUN cd /src \
+    && /opt/tools/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /src/dist /src \
+    && /opt/tools/bin/pip --python /opt/runqy/venv/bin/python install --no-deps --no-index /src/dist/*.whl \
+    && rm /opt/runqy/venv/bin/runqy-harness
+
+# What changes least comes first: a change of the worker's code then costs seconds to build.
+FROM ${BASE_IMAGE}
+USER root
+# One list of trusted authorities for all: pip and git read the system's anyway, uv and httpx only when told.
+ENV HOME=/var/lib/runqy \
+    LANG=C.UTF-8 \
+    RUNQY_DEPLOYMENT_DIR=/var/lib/runqy/deployment \
+    SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt
+LABEL org.opencontainers.image.title="runqy-appliance" \
+      org.opencontainers.image.description="A production worker for the runqy task queue" \
+      org.opencontainers.image.licenses="MIT"
+# SIGTERM is the graceful stop; it ends within RUNQY_SHUTDOWN_TIMEOUT, so give `docker stop -t` more than that.
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["tini", "--", "/usr/local/bin/entrypoint.sh"]
+CMD ["run"]
+# Group 0 is given what the user has, because OpenShift and `--user 12345:0` bring any uid but that group.
+# Such a uid has no name, and ssh refuses to run without one: the entrypoint adds it to extrausers' list, which
+# cannot redefine a user of the system. A volume keeps files of an earlier uid, which git distrusts unless told.
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends ca-certificates git libnss-extrausers openssh-client tini \
+        $(python3 -c 'import ensurepip' 2>/dev/null || echo python3-venv) \
+    && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/apt /var/log/dpkg.log \
+    && useradd --uid 10001 --gid 0 --no-log-init --no-create-home --home-dir /var/lib/runqy --shell /bin/sh runqy \
+    && install -d -o runqy -g 0 -m 0770 /var/lib/runqy /var/lib/runqy/deployment \
+    && install -d -m 0755 /var/lib/extrausers \
+    && install -m 0664 /dev/null /var/lib/extrausers/passwd \
+    && sed -i '/extrausers/!s/^passwd:.*/& extrausers/' /etc/nsswitch.conf \
+    && git config --system --add safe.directory '*' \
+    && ln -s /opt/runqy/venv/bin/runqy-appliance /usr/local/bin/runqy-appliance
+WORKDIR /var/lib/runqy
+# All that is ever written, so that --read-only works: deployed code (worth keeping across starts) and /tmp.
+VOLUME ["/var/lib/runqy/deployment", "/tmp"]
+# A number, so that Kubernetes' runAsNonRoot can tell.
+USER 10001:0
+COPY entrypoint.sh /usr/local/bin/entrypoint.sh
+COPY --from=builder /opt/tools/bin/uv /usr/local/bin/uv
+COPY --from=builder /opt/runqy/venv /opt/runqy/venv

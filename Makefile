@@ -1,0 +1,65 @@
+# Every target works in a fresh clone; `make help` lists them.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+BIN := .venv/bin
+PYTEST := $(BIN)/python -m pytest
+
+.PHONY: help venv system demo lint types layers unit integration base image harness-image image-test test lock clean
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# The stamp is younger than pyproject.toml exactly when what it asks for is installed.
+.venv/.installed: pyproject.toml
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 \
+	    || { python=$$(.ci/find-python) && echo "venv: making .venv with $$python" && "$$python" -m venv .venv; }
+	@echo "venv: installing what pyproject.toml asks for (a minute or two)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $@
+
+venv: .venv/.installed ## Make .venv and install this project and its tools into it
+
+system: ## Install missing Debian packages (Redis, debootstrap, …) where root may, else say which
+	@.ci/system
+
+demo: venv ## See the worker do its job: server, Redis, tasks, results, a crash and its recovery
+	@$(BIN)/runqy-harness demo
+
+lint: venv ## Style: ruff
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: venv ## Types: mypy, strict
+	$(BIN)/mypy
+
+layers: venv ## The design's layers: import-linter
+	$(BIN)/lint-imports
+
+unit: venv ## Tests without I/O
+	$(PYTEST) tests/unit tests/wire
+
+integration: venv system ## Tests against real Redis, git, pip and processes
+	$(PYTEST) tests/contract tests/process tests/integration
+
+base: ## Make the base image runqy-appliance-base:local with debootstrap (as root)
+	@compose/base/build.sh
+
+image: ## Build runqy-appliance:dev
+	@compose/build.sh worker
+
+harness-image: ## Build runqy-harness:dev, which serves a worker in containers
+	@compose/build.sh harness
+
+image-test: venv system ## Tests of the image, with a Docker engine
+	$(PYTEST) tests/image
+
+# One pytest run, so that its summary is the last line and says everything.
+test: lint types layers system ## Everything: lint, types, layers, all tests
+	$(PYTEST)
+
+lock: ## Refresh the image's locked requirements from pyproject.toml (needs uv)
+	@compose/image/lock.sh
+
+clean: ## Remove what was built here (not images: docker image rm runqy-appliance:dev runqy-harness:dev)
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find appliance harness tests -name __pycache__ -type d -prune -exec rm -rf {} +

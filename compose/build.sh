@@ -1,0 +1,76 @@
+#!/bin/sh
+# Builds an image of this project: `compose/build.sh worker` or `compose/build.sh harness`.
+#
+# BASE_IMAGE     the base; default: python:3.12-slim-bookworm if it is here or can be pulled, else one made here
+# PULL_TIMEOUT   seconds a pull may take (120)
+# PIP_INDEX_URL, PIP_EXTRA_INDEX_URL, PIP_TRUSTED_HOST, http_proxy, https_proxy, no_proxy
+#                are handed to the build where set, and do not stay in the image
+set -eu
+cd "$(dirname "$0")/.."
+
+public_base=python:3.12-slim-bookworm
+local_base=runqy-appliance-base:local
+
+say() { echo "image: $*"; }
+
+case ${1:-} in
+worker) tag=runqy-appliance:dev dockerfile=Dockerfile ;;
+harness) tag=runqy-harness:dev dockerfile=compose/harness/Dockerfile ;;
+*)
+    echo "usage: compose/build.sh worker|harness" >&2
+    exit 2
+    ;;
+esac
+
+if ! command -v docker >/dev/null; then
+    say "there is no docker command here: install Docker to build $tag" >&2
+    exit 1
+fi
+if ! reason=$(docker info 2>&1 >/dev/null); then
+    say "the Docker engine does not answer: $reason" >&2
+    exit 1
+fi
+
+if [ -n "${BASE_IMAGE:-}" ]; then
+    base=$BASE_IMAGE
+    say "the base is $base, as BASE_IMAGE says"
+elif docker image inspect "$public_base" >/dev/null 2>&1; then
+    base=$public_base
+    say "the base is $base, which is here"
+elif say "pulling $public_base" && timeout "${PULL_TIMEOUT:-120}" docker pull --quiet "$public_base"; then
+    base=$public_base
+else
+    say "no registry gave us $public_base: using $local_base instead"
+    compose/base/build.sh
+    base=$local_base
+fi
+
+# What pip is configured with counts like its variables; a build cannot see this machine's files.
+for option in index-url extra-index-url trusted-host; do
+    name=PIP_$(echo "$option" | tr 'a-z-' 'A-Z_')
+    value=$(printenv "$name" || python3 -m pip config get "global.$option" 2>/dev/null || true)
+    if [ -n "$value" ]; then
+        export "$name=$value"
+    fi
+done
+set --
+for name in PIP_INDEX_URL PIP_EXTRA_INDEX_URL PIP_TRUSTED_HOST http_proxy https_proxy no_proxy; do
+    if printenv "$name" >/dev/null; then
+        set -- "$@" --build-arg "$name"
+    fi
+done
+
+version=$(sed -n 's/^version = "\(.*\)"$/\1/p' pyproject.toml)
+revision=$(git describe --always --abbrev=40 --exclude '*' --dirty 2>/dev/null || echo unknown)
+say "building $tag $version ($revision) on $base"
+previous=$(docker image inspect --format '{{.Id}}' "$tag" 2>/dev/null || true)
+docker build --file "$dockerfile" --tag "$tag" \
+    --build-arg "BASE_IMAGE=$base" \
+    --label "org.opencontainers.image.version=$version" \
+    --label "org.opencontainers.image.revision=$revision" \
+    --label "org.opencontainers.image.base.name=$base" \
+    "$@" .
+say "$tag is ready"
+if [ -n "$previous" ] && [ "$previous" != "$(docker image inspect --format '{{.Id}}' "$tag")" ]; then
+    docker image rm "$previous" >/dev/null 2>&1 || say "the one before, $previous, is in use and stays"
+fi

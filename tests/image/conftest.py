@@ -1,0 +1,95 @@
+"""The images under test, built once a session, and the containers of one end-to-end run."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from tests.image.engine import HARNESS_IMAGE, IMAGE, ROOT, Engine
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[Engine]:
+    """The Docker engine; without one the tests are skipped, except where CI promises everything is run."""
+    try:
+        answer = subprocess.run(["docker", "info"], capture_output=True, text=True, check=False, timeout=30)
+        reason = answer.stderr.strip().splitlines()[-1] if answer.returncode else ""
+    except FileNotFoundError:
+        reason = "no docker command on PATH"
+    except subprocess.TimeoutExpired:
+        reason = "docker info did not answer within 30 s"
+    if reason and os.environ.get("CI"):
+        pytest.fail(f"CI is set, so the image must be tested, but there is no Docker engine: {reason}")
+    if reason:
+        pytest.skip(f"no Docker engine: {reason}")
+    engine = Engine()
+    yield engine
+    engine.sweep()
+
+
+def _make(target: str) -> None:
+    """Builds with the Makefile, as people do; what it prints goes to pytest's captured output."""
+    done = subprocess.run(
+        ["make", "--no-print-directory", target],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=False,
+    )
+    sys.stdout.write(done.stdout.decode(errors="replace"))
+    if done.returncode != 0:
+        pytest.fail(f"make {target} failed; its output is below")
+
+
+@pytest.fixture(scope="session")
+def image(engine: Engine) -> str:
+    """The worker's image, as this checkout builds it."""
+    _make("image")
+    return IMAGE
+
+
+@pytest.fixture(scope="session")
+def harness_image(engine: Engine) -> str:
+    """The harness's image, as this checkout builds it."""
+    _make("harness-image")
+    return HARNESS_IMAGE
+
+
+@pytest.fixture(scope="session")
+def idle(engine: Engine, image: str) -> str:
+    """A container of the image that does nothing: a place to look around in."""
+    return engine.start(image, "sleep", "infinity")
+
+
+@pytest.fixture(scope="session")
+def docker_compose_command() -> str:
+    """Version 2 where it is installed, else the older program."""
+    version_2 = subprocess.run(["docker", "compose", "version"], capture_output=True, check=False)
+    return "docker compose" if version_2.returncode == 0 else "docker-compose"
+
+
+@pytest.fixture(scope="session")
+def docker_compose_file() -> str:
+    """The compose file people use, not one of the tests' own."""
+    return str(ROOT / "compose" / "harness" / "compose.yml")
+
+
+@pytest.fixture(scope="session")
+def docker_compose_project_name(engine: Engine) -> str:
+    """A project of this session's own: its network and container names cannot meet another's."""
+    return "runqy-" + engine.label.partition("=")[2]
+
+
+@pytest.fixture(scope="session")
+def docker_setup(engine: Engine, image: str, harness_image: str) -> list[str]:
+    """Images first, containers then; their label lets the sweep find them where compose fails half-way."""
+    os.environ["SESSION_LABEL"] = engine.label.partition("=")[2]
+    return ["up --detach --no-build"]
+
+
+@pytest.fixture(scope="session")
+def docker_cleanup() -> list[str]:
+    """No container is given longer than this to stop; volumes go too."""
+    return ["down --volumes --remove-orphans --timeout 5"]

@@ -1,0 +1,63 @@
+"""Containers for the tests of the image: each carries the session's label, so that the sweep is exact."""
+
+import subprocess
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+IMAGE = "runqy-appliance:dev"
+HARNESS_IMAGE = "runqy-harness:dev"
+
+
+@dataclass(frozen=True)
+class Engine:
+    """The Docker engine as one test session sees it."""
+
+    label: str = field(default_factory=lambda: f"runqy.test={uuid.uuid4().hex}")
+
+    def docker(
+        self, *arguments: str, check: bool = True, timeout_s: float = 60
+    ) -> subprocess.CompletedProcess[str]:
+        """Runs ``docker`` with these arguments; with ``check``, a failure shows what it printed."""
+        command = ["docker", *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout_s)
+        if check and done.returncode != 0:
+            raise AssertionError(f"{' '.join(command)}: {done.returncode}\n{done.stdout}{done.stderr}")
+        return done
+
+    def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Runs a container to its end; options of ``docker run``, the image, its command."""
+        return self.docker("run", "--rm", "--label", self.label, *arguments, check=check)
+
+    def start(self, *arguments: str) -> str:
+        """Starts a container in the background and gives its id."""
+        return self.docker("run", "--detach", "--label", self.label, *arguments).stdout.strip()
+
+    def sh(self, container: str, script: str, *options: str) -> str:
+        """What a shell script prints in a running container; its failure is the test's."""
+        return self.docker("exec", *options, container, "sh", "-euc", script).stdout
+
+    def inspect(self, thing: str, template: str) -> str:
+        """A field of a container or an image, by a template of ``docker inspect``."""
+        return self.docker("inspect", "--format", template, thing).stdout.strip()
+
+    def logs(self, container: str) -> str:
+        """Both streams of a container."""
+        done = self.docker("logs", container)
+        return done.stdout + done.stderr
+
+    def logs_of_all(self, last: int = 60) -> str:
+        """The last lines of every container of this session, under its name: what a failure shows."""
+        names = self.docker("ps", "--all", "--format", "{{.Names}}", "--filter", f"label={self.label}").stdout
+        parts = (self.docker("logs", "--tail", str(last), name) for name in names.split())
+        return "\n".join(f"== {part.args[-1]}\n{part.stdout}{part.stderr}" for part in parts)
+
+    def sweep(self) -> None:
+        """Removes everything this session made, and nothing else."""
+        containers = self.docker("ps", "--all", "--quiet", "--filter", f"label={self.label}").stdout.split()
+        if containers:
+            self.docker("rm", "--force", "--volumes", *containers)
+        for kind in ("network", "volume"):
+            for name in self.docker(kind, "ls", "--quiet", "--filter", f"label={self.label}").stdout.split():
+                self.docker(kind, "rm", name)

@@ -1,0 +1,117 @@
+"""What the image is made of, and what it leaves out."""
+
+import json
+
+import pytest
+
+from tests.image.engine import Engine
+
+pytestmark = [pytest.mark.image, pytest.mark.timeout(1500)]
+
+#: A shell's answer to "which of these can this Python import?".
+WHICH_IMPORT = """
+for module in {modules}; do
+    if {python} -c "import $module" 2>/dev/null; then echo "$module"; fi
+done
+"""
+WORKER_MODULES = "appliance gevent redis structlog httpx psutil yaml environs"
+
+
+def importable(engine: Engine, container: str, python: str, modules: str) -> list[str]:
+    return engine.sh(container, WHICH_IMPORT.format(python=python, modules=modules)).split()
+
+
+@pytest.mark.parametrize("tool", ["git", "ssh", "uv", "tini", "python", "python3", "runqy-appliance"])
+def test_what_a_deployment_needs_is_on_path(engine: Engine, idle: str, tool: str) -> None:
+    assert engine.sh(idle, f"command -v {tool}").strip()
+
+
+@pytest.mark.parametrize("tool", ["gcc", "cc", "g++", "ld", "make", "redis-server", "runqy-harness", "pip"])
+def test_what_an_attacker_or_nobody_needs_is_not_there(engine: Engine, idle: str, tool: str) -> None:
+    assert engine.sh(idle, f"command -v {tool} || echo absent").strip() == "absent"
+
+
+def test_uv_and_python_run(engine: Engine, idle: str) -> None:
+    assert engine.sh(idle, "uv --version").startswith("uv ")
+    assert engine.sh(idle, "python --version") == engine.sh(idle, "python3 --version")
+
+
+def test_the_base_python_sees_none_of_the_workers_packages(engine: Engine, idle: str) -> None:
+    # when the base's Python and, to show that the question can be answered yes, the worker's own are asked
+    of_base = importable(engine, idle, "python3", WORKER_MODULES)
+    of_worker = importable(engine, idle, "/opt/runqy/venv/bin/python", WORKER_MODULES)
+
+    # then
+    assert of_base == []
+    assert of_worker == WORKER_MODULES.split()
+
+
+def test_the_worker_sees_nothing_of_the_base(engine: Engine, image: str) -> None:
+    # given a package in the base
+    container = engine.start("--user", "0", image, "sleep", "infinity")
+    put_package_into_base(engine, container)
+
+    # then the base's Python sees it and the worker's does not, which also has no installer of its own
+    assert importable(engine, container, "python3", "of_the_base") == ["of_the_base"]
+    assert (
+        importable(engine, container, "/opt/runqy/venv/bin/python", "of_the_base pip setuptools harness")
+        == []
+    )
+
+
+def put_package_into_base(engine: Engine, container: str) -> None:
+    engine.sh(
+        container,
+        "folder=$(python3 -c 'import sysconfig; print(sysconfig.get_path(\"purelib\"))')"
+        '; mkdir -p "$folder"; echo "NAME = 1" >"$folder/of_the_base.py"',
+    )
+
+
+@pytest.mark.parametrize("maker", ["python3 -m venv", "uv venv --quiet --python python3"])
+def test_task_code_inherits_the_bases_packages_when_asked_to_and_never_the_workers(
+    engine: Engine, image: str, maker: str
+) -> None:
+    # given a package in the base
+    container = engine.start("--user", "0", image, "sleep", "infinity")
+    put_package_into_base(engine, container)
+
+    # when an environment inherits, and another does not
+    engine.sh(container, f"{maker} --system-site-packages /tmp/inherits; {maker} /tmp/isolated")
+
+    # then
+    modules = f"of_the_base {WORKER_MODULES}"
+    assert importable(engine, container, "/tmp/inherits/bin/python", modules) == ["of_the_base"]
+    assert importable(engine, container, "/tmp/isolated/bin/python", modules) == []
+
+
+def test_labels_say_what_the_image_is(engine: Engine, image: str) -> None:
+    labels = json.loads(engine.inspect(image, "{{json .Config.Labels}}"))
+    prefix = "org.opencontainers.image."
+    own = {name.removeprefix(prefix): value for name, value in labels.items() if name.startswith(prefix)}
+
+    assert own["title"] == "runqy-appliance"
+    assert own["licenses"] == "MIT"
+    assert own["version"] == engine.run(image, "version").stdout.split()[-1]
+    assert own["base.name"]
+    assert own["revision"]
+
+
+def test_the_image_declares_how_it_is_run_and_stopped(engine: Engine, image: str) -> None:
+    config = json.loads(engine.inspect(image, "{{json .Config}}"))
+
+    assert config["User"] == "10001:0"
+    assert config["StopSignal"] == "SIGTERM"
+    assert config["Entrypoint"] == ["tini", "--", "/usr/local/bin/entrypoint.sh"]
+    assert config["Cmd"] == ["run"]
+    assert set(config["Volumes"]) == {"/var/lib/runqy/deployment", "/tmp"}
+
+
+def test_nothing_of_how_the_image_was_built_stays_in_it(engine: Engine, image: str, idle: str) -> None:
+    history = engine.docker("history", "--no-trunc", "--format", "{{.CreatedBy}}", image).stdout
+    environment = engine.inspect(image, "{{json .Config.Env}}")
+
+    assert "PIP_" not in history + environment
+    assert "proxy" not in (history + environment).lower()
+    assert engine.sh(
+        idle, "ls -A /var/lib/apt/lists /tmp /var/lib/runqy/deployment; ls -d /root/.cache /src || true"
+    ) == ("/tmp:\n\n/var/lib/apt/lists:\n\n/var/lib/runqy/deployment:\n")
