@@ -5,7 +5,6 @@ from collections.abc import Iterator
 
 import pytest
 import redis
-from harness.redis import RedisServer
 
 from appliance.config.settings import RetrySettings, TaskSettings
 from appliance.control.contract import RedisEndpoint
@@ -13,6 +12,7 @@ from appliance.queue.broker import Broker
 from appliance.queue.connection import Channel
 from appliance.queue.settlement import Policy
 from harness import wire
+from harness.redis import RedisServer
 
 QUEUE = "inference.high"
 PREFIX = "asynq:{inference.high}:"

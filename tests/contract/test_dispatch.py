@@ -9,7 +9,6 @@ import gevent
 import pytest
 import redis
 from gevent.event import Event
-from harness.redis import RedisServer
 
 from appliance.clock import SystemClock
 from appliance.config.settings import TaskSettings
@@ -23,6 +22,7 @@ from appliance.queue.connection import Channel
 from appliance.queue.settlement import Policy
 from appliance.queue.waiter import Waiter
 from harness import asynq, wait
+from harness.redis import RedisServer
 from tests.contract.conftest import POLICY, PREFIX, QUEUE, seed
 
 LOW = "inference.low"
