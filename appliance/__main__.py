@@ -11,6 +11,9 @@ from pathlib import Path
 
 from appliance import cli
 
+#: The commands that talk to Redis.
+_ON_GEVENT = ("run", "crashes")
+
 
 def main() -> int:
     """Run ``runqy-appliance`` with this process's arguments; returns the exit status."""
@@ -19,6 +22,7 @@ def main() -> int:
         # Importing the worker takes a while, and being stopped meanwhile is a stop like any other.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda _number, _frame: os._exit(0))
+    if invocation.command in _ON_GEVENT:
         from gevent import monkey  # noqa: PLC0415
 
         monkey.patch_all()

@@ -20,7 +20,7 @@ from appliance.exits import Exit
 if TYPE_CHECKING:
     from appliance.config.load import Loaded
 
-_USAGE = "runqy-appliance [run | validate | config | version] [--config FILE] [--json] [--help]"
+_USAGE = "runqy-appliance [run | validate | config | crashes | version] [--config FILE] [--json] [--help]"
 
 _HELP_HEAD = f"""usage: {_USAGE}
 
@@ -31,6 +31,8 @@ commands:
   validate   check the settings and say what is wrong with them (also -validate)
   config     print the effective settings and where each comes from, secrets masked;
              --json prints one JSON object
+  crashes    print the crash dossiers that workers of these queues left in Redis, oldest first;
+             --json prints a JSON array
   version    print the version (also -version)
 
 options:
@@ -55,7 +57,7 @@ _EXIT_MEANINGS = {
 
 @dataclass(frozen=True)
 class Invocation:
-    """A command line that was understood; ``command`` is run, validate, config, version or help."""
+    """A command line that was understood; ``command`` is run, validate, config, crashes, version or help."""
 
     command: str
     config_file: Path | None = None
@@ -80,8 +82,9 @@ def parse(arguments: Sequence[str]) -> Invocation:
     parsed, unknown = parser.parse_known_args([_two_dashes(argument) for argument in arguments])
     if unknown:
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
-    if parsed.command not in ("", "run", "validate", "config", "version"):
-        parser.error(f"unknown command {parsed.command!r}: must be one of run, validate, config, version")
+    commands_with_names = [name for name in _COMMANDS if name != "help"]
+    if parsed.command not in ("", *commands_with_names):
+        parser.error(f"unknown command {parsed.command!r}: must be one of {', '.join(commands_with_names)}")
     flags = set(parsed.flags or ())
     if "help" in flags:
         return Invocation("help")
@@ -89,8 +92,8 @@ def parse(arguments: Sequence[str]) -> Invocation:
     if len(commands) > 1:
         parser.error(f"one command at a time: {' or '.join(sorted(commands))}")
     command = commands.pop() if commands else "run"
-    if parsed.json and command != "config":
-        parser.error("--json belongs to the command config")
+    if parsed.json and command not in ("config", "crashes"):
+        parser.error("--json belongs to the commands config and crashes")
     return Invocation(command, parsed.config, parsed.json)
 
 
@@ -132,6 +135,24 @@ def _config(invocation: Invocation, environ: Mapping[str, str], cwd: Path) -> in
     return Exit.OK
 
 
+def _crashes(invocation: Invocation, environ: Mapping[str, str], cwd: Path) -> int:
+    loaded = _load(invocation, environ, cwd)
+    _warn(loaded.warnings)
+    import structlog  # noqa: PLC0415
+
+    from appliance.crashes import read_crashes, tell_crashes  # noqa: PLC0415
+    from appliance.errors import ApplianceError, RegistrationError  # noqa: PLC0415
+
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    try:
+        crashes = read_crashes(loaded.settings)
+    except ApplianceError as exc:
+        print(f"crashes: {exc}", file=sys.stderr)
+        return Exit.REGISTRATION if isinstance(exc, RegistrationError) else Exit.STARTUP
+    print(json.dumps(crashes, indent=2) if invocation.as_json else tell_crashes(crashes))
+    return Exit.OK
+
+
 def _version(*_: object) -> int:
     from importlib.metadata import version  # noqa: PLC0415
 
@@ -151,6 +172,7 @@ _COMMANDS: Mapping[str, Callable[[Invocation, Mapping[str, str], Path], int]] = 
     "run": _run,
     "validate": _validate,
     "config": _config,
+    "crashes": _crashes,
     "version": _version,
     "help": _help,
 }

@@ -11,7 +11,8 @@
     ├── CommandFailed                  a program we ran ended badly (deploy translates it)
     ├── StartupError                   the worker cannot begin: Redis, folder, port
     ├── ProcessError
-    │   └── ProcessNotReady            a task was offered while the process cannot take one
+    │   ├── ProcessNotReady            a task was offered while the process cannot take one
+    │   └── ProcessDegraded            restarts are used up and the worker was told to end then
     ├── QueueError
     │   ├── QueueUnavailable           passing: Redis is away, loading, or failing over
     │   └── QueueRejected              final: Redis understood and said no
@@ -96,6 +97,10 @@ class ProcessError(ApplianceError):
 
 class ProcessNotReady(ProcessError):
     """Raised when a task is offered to a process that cannot take one; the task was not sent."""
+
+
+class ProcessDegraded(ProcessError):
+    """Raised when every task process is degraded and the settings say to end the worker then."""
 
 
 class QueueError(ApplianceError):

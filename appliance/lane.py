@@ -20,8 +20,9 @@ from appliance.control.contract import Mode, Registration, SubQueue
 from appliance.deploy.deployment import Deployed, Deployer
 from appliance.loops import ticker
 from appliance.loops.canceller import Canceller
-from appliance.loops.dispatch import Dispatcher, Source
+from appliance.loops.dispatch import Dispatcher
 from appliance.loops.forwarder import Forwarder
+from appliance.loops.intake import Source
 from appliance.loops.janitor import Janitor
 from appliance.loops.leases import Leases
 from appliance.loops.recoverer import Recoverer
@@ -44,8 +45,6 @@ from appliance.queue.waiter import Waiter
 
 log = structlog.get_logger()
 
-#: Seconds a process gets between being asked to end and being forced to.
-PROCESS_GRACE_S = 5.0
 #: Seconds to get the last outcomes into Redis when stopping.
 FINAL_SETTLE_S = 5.0
 
@@ -84,10 +83,20 @@ class Lane:
         registration = self._registration
         self.deployed = deployer.deploy(self.parent, registration.deployment, registration.git_token)
 
-    def start(self, failed: Callable[["gevent.Greenlet[..., Any]"], None]) -> None:
-        """Start the process and the loops; ``failed`` is told of a loop that ended by a defect."""
+    def start(
+        self, failed: Callable[["gevent.Greenlet[..., Any]"], None], changed: Callable[[], None]
+    ) -> None:
+        """Start the process and the loops.
+
+        ``failed`` is told of a loop that ended by a defect, ``changed`` when the runner's state did.
+        """
         wake = Event()
-        self._runner = self._make_runner(wake.set)
+
+        def on_change() -> None:
+            wake.set()
+            changed()
+
+        self._runner = self._make_runner(on_change)
         self._dispatcher = self._make_dispatcher(self._runner, wake, failed)
         self._runner.start()
 
@@ -95,6 +104,11 @@ class Lane:
     def runner(self) -> Runner | None:
         """The runner, once started."""
         return self._runner
+
+    @property
+    def degraded(self) -> bool:
+        """Whether its process crashed too often to be started again."""
+        return self._runner is not None and self._runner.state().recovery == "degraded"
 
     def drain(self, hurry: Event) -> None:
         """Take nothing more and wait, at most ``shutdown_timeout``, for the tasks under way.
@@ -115,7 +129,7 @@ class Lane:
     def stop(self) -> None:
         """End the process, give back what it had, and end the loops. Idempotent."""
         if self._runner is not None:
-            self._runner.stop(PROCESS_GRACE_S)
+            self._runner.stop(self._tools.settings.process.stop_grace_s)
         if self._dispatcher is not None:
             self._dispatcher.finish(FINAL_SETTLE_S)
         self._stop.set()
@@ -127,7 +141,12 @@ class Lane:
     def _make_runner(self, on_change: Callable[[], None]) -> Runner:
         deployed, spec, settings = self.deployed, self._registration.deployment, self._tools.settings
         assert deployed is not None  # noqa: S101  deploy comes before start
-        env, warnings = build_environment(os.environ, deployed.venv_dir, self._registration.vaults)
+        env, warnings = build_environment(
+            os.environ,
+            deployed.venv_dir,
+            self._registration.vaults,
+            allow_unsafe=settings.vaults.allow_unsafe,
+        )
         for warning in warnings:
             log.warning("vault.refused", queue=self.parent, reason=warning)
         process = ProcessSpec(
@@ -135,7 +154,7 @@ class Lane:
             cwd=deployed.code_dir,
             env=env,
             startup_timeout_s=spec.startup_timeout_s,
-            stop_grace_s=PROCESS_GRACE_S,
+            stop_grace_s=settings.process.stop_grace_s,
         )
         hooks = Hooks(
             on_change=on_change,
@@ -191,6 +210,7 @@ class Lane:
             clock=tools.clock,
             rng=tools.rng,
             wake=wake,
+            requeue_degraded=settings.recovery.degraded_policy == "requeue",
         )
         leases = Leases(brokers[1], dispatcher.held, settings.worker.lease_duration_s)
         recoverer = Recoverer(brokers[1], policy, tools.clock)

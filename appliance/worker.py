@@ -31,6 +31,8 @@ from appliance.deploy.deployment import Deployer
 from appliance.errors import (
     ApplianceError,
     DeploymentError,
+    ProcessDegraded,
+    ProcessError,
     QueueError,
     RegistrationError,
     StartupError,
@@ -54,6 +56,8 @@ _EXITS: Sequence[tuple[type[ApplianceError], Exit]] = (
     (RegistrationError, Exit.REGISTRATION),
     (DeploymentError, Exit.DEPLOYMENT),
     (StartupError, Exit.STARTUP),
+    (ProcessDegraded, Exit.DEGRADED),
+    (ProcessError, Exit.STARTUP),
 )
 
 
@@ -188,7 +192,7 @@ class Worker:
             channel.close()
 
     def _start_heartbeats(self) -> None:
-        system = SystemMetrics()
+        system = SystemMetrics(self._clock)
         for endpoint in self._endpoints():
             channel = Channel(endpoint, f"runqy-appliance:{self._identity.worker_id}:heartbeat")
             heartbeat = Heartbeat(channel, self._identity, self._vitals, self._outbound, system, self._clock)
@@ -204,7 +208,7 @@ class Worker:
 
     def _start_lane(self, lane: Lane, deployer: Deployer) -> None:
         lane.deploy(deployer)
-        lane.start(self._failed)
+        lane.start(self._failed, self._mind_degraded)
 
     def _vitals(self) -> Vitals:
         states = {lane.parent: lane.runner.state() for lane in self._lanes if lane.runner is not None}
@@ -225,6 +229,11 @@ class Worker:
 
     def _endpoints(self) -> list[RedisEndpoint]:
         return list(dict.fromkeys(lane.endpoint for lane in self._lanes))
+
+    def _mind_degraded(self) -> None:
+        if self._settings.recovery.degraded_policy == "exit" and all(lane.degraded for lane in self._lanes):
+            self._failure = self._failure or ProcessDegraded("no task process is left to run tasks")
+            self._stop.set()
 
     def _failed(self, greenlet: "gevent.Greenlet[..., Any]") -> None:
         if self._failure is None:

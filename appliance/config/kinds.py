@@ -115,6 +115,38 @@ class Number:
 
 
 @dataclass(frozen=True)
+class Size:
+    """Bytes, as a whole number of KiB, MiB or GiB (Kubernetes' short forms count too); 0 is ``zero``."""
+
+    zero: str
+    minimum: int = 1024**2
+    maximum: int = 1024**5
+    unit: str = "KiB, MiB, GiB"
+
+    @property
+    def allowed(self) -> str:
+        """See :class:`Kind`."""
+        return f"0 ({self.zero}) or a size from {self.show(self.minimum)} to 1024TiB, such as 512MiB or 2GiB"
+
+    def parse(self, text: str) -> int:
+        """See :class:`Kind`."""
+        if text == "0":
+            return 0
+        found = re.fullmatch(r"([1-9][0-9]{0,14})([KMGT])i?B?", text, re.ASCII)
+        if found is None:
+            raise ValueError("a size needs a unit" if text.isdecimal() else "")
+        size = int(found[1]) << 10 * (1 + "KMGT".index(found[2]))
+        if not self.minimum <= size <= self.maximum:
+            raise ValueError
+        return size
+
+    def show(self, value: int) -> str:
+        """See :class:`Kind`."""
+        power = max(power for power in range(5) if value % 1024**power == 0) if value else 0
+        return f"{value // 1024**power}{('', 'KiB', 'MiB', 'GiB', 'TiB')[power]}"
+
+
+@dataclass(frozen=True)
 class Boolean:
     """Yes or no; the words YAML 1.1 reads as booleans count in variables too."""
 

@@ -19,6 +19,7 @@ from appliance.config.kinds import (
     Number,
     QueueNames,
     ServerUrl,
+    Size,
     Word,
     quoted,
     without_credentials,
@@ -57,9 +58,10 @@ class Option:
 
     @property
     def field(self) -> str:
-        """The field of the section's settings; durations carry their unit there."""
+        """The field of the section's settings; durations and sizes carry their unit there."""
         key = self.path.partition(".")[2]
-        return f"{key}_s" if isinstance(self.kind, Duration) else key
+        suffix = {Duration: "_s", Size: "_bytes"}.get(type(self.kind), "")
+        return f"{key}{suffix}"
 
     @property
     def default(self) -> Any:
@@ -198,6 +200,38 @@ OPTIONS: tuple[Option, ...] = (
         "RUNQY_RECOVERY_COOLDOWN",
         Duration("1ms", "720h"),
         "How long the process must run for its crashes to be forgotten.",
+    ),
+    Option(
+        "recovery.degraded_policy",
+        "RUNQY_DEGRADED_POLICY",
+        Choice(("requeue", "hold", "exit")),
+        "What a degraded worker does: now and then take a task and return it for retry (requeue), take "
+        "nothing (hold), or end with status 6 once all its queues are degraded (exit).",
+    ),
+    Option(
+        "process.stop_grace",
+        "RUNQY_PROCESS_STOP_GRACE",
+        Duration("1ms", "1h", zero="at once"),
+        "How long a task process that is asked to end may take before it is killed.",
+    ),
+    Option(
+        "process.max_tasks",
+        "RUNQY_MAX_TASKS_PER_CHILD",
+        Integer(0, 1_000_000_000, "tasks"),
+        "After how many tasks a long-running process is replaced by a fresh one; 0 is never.",
+    ),
+    Option(
+        "process.max_memory",
+        "RUNQY_MAX_CHILD_MEMORY",
+        Size(zero="off"),
+        "Above how much resident memory, its children's included, a long-running process is replaced "
+        "between tasks.",
+    ),
+    Option(
+        "vaults.allow_unsafe",
+        "RUNQY_VAULT_ALLOW_UNSAFE",
+        Boolean(),
+        "Whether vault entries may set variables that decide how the process runs: PATH, LD_PRELOAD …",
     ),
     Option(
         "bootstrap.retries",

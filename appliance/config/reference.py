@@ -4,7 +4,7 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
-from appliance.config.kinds import Duration
+from appliance.config.kinds import Duration, Size
 from appliance.config.options import OPTIONS, SECTIONS, Option
 from appliance.config.settings import Settings
 
@@ -27,7 +27,7 @@ def settings_lines(settings: Settings, origins: Mapping[str, str]) -> list[str]:
 def settings_json(settings: Settings, origins: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     """Return ``{path: {"value", "origin"}}`` for JSON.
 
-    Numbers, booleans, null and lists are themselves, durations and paths texts as in the file,
+    Numbers, booleans, null and lists are themselves, durations, sizes and paths texts as in the file,
     secrets masked.
     """
     return {
@@ -59,5 +59,5 @@ def _plain(option: Option, value: Any) -> Any:
         return value
     if isinstance(value, tuple):
         return list(value)
-    is_number = isinstance(value, int | float) and not isinstance(option.kind, Duration)
+    is_number = isinstance(value, int | float) and not isinstance(option.kind, Duration | Size)
     return value if is_number else option.show(value)

@@ -37,7 +37,11 @@ class DeploymentSettings:
 
 @dataclass(frozen=True)
 class RecoverySettings:
-    """Restart of a crashed task process."""
+    """Restart of a crashed task process.
+
+    ``degraded_policy`` is what becomes of intake when restarts are used up: ``requeue`` (now and then take a
+    task and return it for retry), ``hold`` (take nothing) or ``exit`` (end the worker).
+    """
 
     enabled: bool = True
     max_restarts: int = 5
@@ -45,6 +49,23 @@ class RecoverySettings:
     max_delay_s: float = 300.0
     backoff_factor: float = 2.0
     cooldown_period_s: float = 600.0
+    degraded_policy: str = "requeue"
+
+
+@dataclass(frozen=True)
+class ProcessSettings:
+    """The task process: how long it may take to end, and what it is replaced after (0: never)."""
+
+    stop_grace_s: float = 5.0
+    max_tasks: int = 0
+    max_memory_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class VaultSettings:
+    """Vault entries in the task process's environment."""
+
+    allow_unsafe: bool = False
 
 
 @dataclass(frozen=True)
@@ -106,6 +127,8 @@ class Settings:
     worker: WorkerSettings
     deployment: DeploymentSettings = DeploymentSettings()
     recovery: RecoverySettings = RecoverySettings()
+    process: ProcessSettings = ProcessSettings()
+    vaults: VaultSettings = VaultSettings()
     bootstrap: BootstrapSettings = BootstrapSettings()
     git: GitSettings = GitSettings()
     retry: RetrySettings = RetrySettings()

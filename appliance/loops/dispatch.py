@@ -9,15 +9,13 @@ Finished tasks are settled and the next ones taken in one round trip. Where a qu
 import random
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from enum import Enum, auto
 
 import structlog
 from gevent.event import Event
 
 from appliance.clock import Clock
 from appliance.errors import ProcessNotReady, QueueError
-from appliance.loops.watch import Watch
+from appliance.loops.intake import Intake, Source
 from appliance.process.work import Cancelled, Expired, Outcome, Request, Returned, Runner
 from appliance.queue.broker import Ask, Broker, Taken, Verdict
 from appliance.queue.message import Lease, Task
@@ -25,11 +23,6 @@ from appliance.queue.settlement import Archive, Complete, Defer, GiveBack, Polic
 
 log = structlog.get_logger()
 
-#: Seconds without a free slot after which a queue is not watched any more. Below that an arrival
-#: waits for the slot: with short tasks that is cheaper than to stop watching after each.
-HOLD_S = 0.05
-#: Seconds between looks at a paused queue.
-PAUSED_RECHECK_S = 0.8
 #: First and longest delay after Redis failed, in seconds; jittered.
 TROUBLE_DELAYS_S = (0.05, 5.0)
 
@@ -40,22 +33,6 @@ DEGRADED_TAKE_EVERY_S = 5.0
 DEGRADED_DEFER_S = 5.0
 #: What such a task's ``error_msg`` says.
 DEGRADED_REASON = "worker degraded: its task process keeps crashing; the task waits for another worker"
-
-
-class _Supply(Enum):
-    MAYBE = auto()  # a take may bring something
-    EMPTY = auto()  # a take brought less than asked; the watch tells when that changes
-    PAUSED = auto()
-
-
-@dataclass(slots=True)
-class Source:
-    """One sub-queue and what we believe of it."""
-
-    queue: str
-    watch: Watch
-    supply: _Supply = _Supply.MAYBE
-    recheck_monotonic_s: float = 0.0
 
 
 class Dispatcher:
@@ -75,8 +52,7 @@ class Dispatcher:
         wake: Event,
         requeue_degraded: bool = True,
     ) -> None:
-        self._sources = sources
-        self._by_name = {source.queue: source for source in sources}
+        self._sources = Intake(sources)
         self._broker = broker
         self._runner = runner
         self._policy = policy
@@ -92,7 +68,6 @@ class Dispatcher:
         self._degraded_take_at_s = 0.0
         self._intake = True
         self._ended = False
-        self._full_since_s: float | None = None
         self._troubles = 0
         self._retry_at_s = 0.0
         self._reconcile_at_s: list[float] = []
@@ -134,8 +109,7 @@ class Dispatcher:
             )
         self._ended = True
         self._wake.set()
-        for source in self._sources:
-            source.watch.end()
+        self._sources.end()
         return settled
 
     # The loop ------------------------------------------------------------------------------------
@@ -162,8 +136,8 @@ class Dispatcher:
     def _exchange(self, now_s: float) -> float | None:
         self._reconcile(now_s)
         room = self._room()
-        self._mind_full(room, now_s)
-        asks = self._asks(1 if self._puts_off(now_s) else room, now_s)
+        self._sources.mind_full(room, now_s, is_open=self._open(), reclaim=self._broker.reclaim)
+        asks = self._sources.asks(1 if self._puts_off(now_s) else room, now_s)
         settlements = self._unsettled[:]
         if settlements or asks:
             answer = self._broker.exchange(settlements, asks)
@@ -176,9 +150,10 @@ class Dispatcher:
             log.info("dispatch.redis_back", failures=self._troubles)
             self._troubles = 0
         room = self._room()
-        if self._unsettled or self._finished or self._asks(room, now_s):
+        if self._unsettled or self._finished or self._sources.asks(room, now_s):
             return 0
-        self._arm()
+        if self._open():
+            self._sources.arm()
         return self._next_look_s(room, now_s)
 
     def _collect(self) -> None:
@@ -244,34 +219,8 @@ class Dispatcher:
         self._degraded_take_at_s = now_s + DEGRADED_TAKE_EVERY_S
         return True
 
-    def _asks(self, room: int, now_s: float) -> list[Ask]:
-        """What to take next. A queue that may have tasks is asked alone, so that those behind it wait."""
-        asks: list[Ask] = []
-        for source in self._sources:
-            if room <= 0:
-                break
-            if source.watch.failed:
-                source.watch.failed, source.supply = False, _Supply.MAYBE
-            if source.watch.arrived:
-                source.supply = _Supply.MAYBE
-                ids = [source.watch.arrived[i] for i in range(min(room, len(source.watch.arrived)))]
-                asks.append(Ask(source.queue, arrived=tuple(ids)))
-                room -= len(ids)
-            if source.supply is _Supply.PAUSED and now_s >= source.recheck_monotonic_s:
-                source.supply = _Supply.MAYBE
-            if source.supply is _Supply.MAYBE and room > 0:
-                asks.append(Ask(source.queue, count=room))
-                break
-        return asks
-
     def _accept(self, ask: Ask, taken: Taken, now_s: float) -> None:
-        source = self._by_name[ask.queue]
-        for _ in ask.arrived:
-            source.watch.arrived.popleft()
-        if taken.paused:
-            source.supply, source.recheck_monotonic_s = _Supply.PAUSED, now_s + PAUSED_RECHECK_S
-        elif ask.count and len(taken.tasks) + len(taken.broken) < ask.count:
-            source.supply = _Supply.EMPTY
+        self._sources.learn(ask, taken, now_s)
         if taken.strays:
             log.warning("queue.strays_dropped", queue=ask.queue, ids=taken.strays)
         for lease, reason in taken.broken:
@@ -322,42 +271,13 @@ class Dispatcher:
         self._finished.append((request, outcome))
         self._wake.set()
 
-    # Watching ------------------------------------------------------------------------------------
-
-    def _arm(self) -> None:
-        # Without a free slot too: what we believe of an empty queue is only true while it is watched,
-        # and an urgent one must not be passed over for the next task because of an old belief.
-        if self._open():
-            for source in self._sources:
-                if source.supply is _Supply.EMPTY:
-                    source.watch.arm()
-
-    def _mind_full(self, room: int, now_s: float) -> None:
-        """Without a free slot for long, or with intake closed, stop watching and return what arrived."""
-        if room > 0:
-            self._full_since_s = None
-            return
-        if self._full_since_s is None:
-            self._full_since_s = now_s
-        if self._open() and now_s - self._full_since_s < HOLD_S:
-            return
-        for source in self._sources:
-            if source.watch.armed:
-                source.watch.disarm()
-                source.supply = _Supply.MAYBE
-            if source.watch.arrived:
-                self._broker.reclaim(source.queue, tuple(source.watch.arrived))
-                source.watch.arrived.clear()
-                source.supply = _Supply.MAYBE
-
     def _next_look_s(self, room: int, now_s: float) -> float | None:
         looks = [at - now_s for at in self._reconcile_at_s]
         if self._degraded():
             looks.append(self._degraded_take_at_s - now_s)
-        if room > 0:
-            looks += [s.recheck_monotonic_s - now_s for s in self._sources if s.supply is _Supply.PAUSED]
-        elif any(source.watch.armed or source.watch.arrived for source in self._sources):
-            looks.append(HOLD_S)
+        look_s = self._sources.next_look_s(room, now_s)
+        if look_s is not None:
+            looks.append(look_s)
         return max(0.001, min(looks)) if looks else None
 
     # Trouble -------------------------------------------------------------------------------------
@@ -373,15 +293,13 @@ class Dispatcher:
         # A take may have been carried out without our hearing of it: look at once when Redis is
         # back, and again later for a request that was still on its way then.
         self._reconcile_at_s = [now_s, now_s + self._lease_s / 3]
-        for source in self._sources:
-            if source.supply is _Supply.EMPTY:
-                source.supply = _Supply.MAYBE
+        self._sources.doubt()
         return delay_s
 
     def _reconcile(self, now_s: float) -> None:
         if not any(at <= now_s for at in self._reconcile_at_s):
             return
-        for source in self._sources:
+        for source in self._sources.sources:
             known = [lease.task_id for lease in self.held() if lease.queue == source.queue]
             returned = self._broker.reconcile(source.queue, known)
             if returned:
@@ -391,8 +309,7 @@ class Dispatcher:
     # Ending --------------------------------------------------------------------------------------
 
     def _empty_handed(self) -> bool:
-        watching = any(source.watch.armed or source.watch.arrived for source in self._sources)
-        return not (watching or self._in_flight or self._finished or self._unsettled)
+        return not (self._sources.watching or self._in_flight or self._finished or self._unsettled)
 
     def _wait(self, done: Callable[[], bool], timeout_s: float) -> bool:
         deadline_s = self._clock.monotonic() + timeout_s

@@ -1,23 +1,30 @@
 """What the machine is doing, for the heartbeat's ``metrics`` field (wire §6)."""
 
 import csv
+import os
 import shutil
-import subprocess
+from pathlib import Path
 from typing import Any
 
 import psutil
 import structlog
 
+from appliance.clock import Clock
+from appliance.deploy.access import without_credentials
+from appliance.deploy.command import Command, Limits, Runner
+from appliance.errors import CommandFailed
+
 log = structlog.get_logger()
 
 _GPU_FIELDS = ("index", "name", "utilization.gpu", "memory.used", "memory.total", "temperature.gpu")
-_GPU_TIMEOUT_S = 5.0
+_GPU_LIMITS = Limits(total_s=5.0, silent_s=5.0)
 
 
 class SystemMetrics:
     """Reads CPU, memory and GPUs; a machine without ``nvidia-smi`` has no GPUs."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self._runner = Runner(clock, redact=str)
         self._nvidia_smi = shutil.which("nvidia-smi")
         # The first reading of a CPU percentage has nothing to compare with.
         psutil.cpu_percent(interval=None)
@@ -36,12 +43,11 @@ class SystemMetrics:
     def _gpus(self) -> list[dict[str, Any]]:
         if self._nvidia_smi is None:
             return []
-        query = [self._nvidia_smi, f"--query-gpu={','.join(_GPU_FIELDS)}", "--format=csv,noheader,nounits"]
+        query = (self._nvidia_smi, f"--query-gpu={','.join(_GPU_FIELDS)}", "--format=csv,noheader,nounits")
+        command = Command(query, Path("/"), without_credentials(os.environ))
         try:
-            output = subprocess.run(
-                query, capture_output=True, text=True, timeout=_GPU_TIMEOUT_S, check=True
-            ).stdout
-        except (OSError, subprocess.SubprocessError) as exc:
+            output = self._runner.run(command, _GPU_LIMITS).stdout
+        except CommandFailed as exc:
             log.warning("system.gpu_query_failed", error=str(exc), consequence="no GPU metrics from now on")
             self._nvidia_smi = None
             return []

@@ -5,7 +5,8 @@ What it guarantees:
 - Nothing here blocks the hub: not a process that stops reading, nor one that never stops printing.
 - The process is a session of its own and dies with the worker, on SIGKILL as well (Linux).
 - Its exit is reported once, after the last byte of its output, and after its descendants are gone. A
-  descendant that holds a pipe open delays that by :data:`DRAIN_S`, not for ever.
+  descendant that holds a pipe open delays that by :data:`DRAIN_S`, one that also escapes being found by
+  :data:`LEFTOVER_S` more, not for ever.
 - It is waited for by its own pid; no descriptor and no zombie stays behind.
 """
 
@@ -36,6 +37,8 @@ log = structlog.get_logger()
 
 #: Seconds after the exit in which a descendant may still write to our pipes.
 DRAIN_S = 1.0
+#: Seconds, at most, for reading what is left when a descendant that was not found goes on writing.
+LEFTOVER_S = 5.0
 #: Seconds a process may live with a closed stdin or stdout before it counts as broken: one that is
 #: about to exit closes them too.
 CLOSED_GRACE_S = 1.0
@@ -220,9 +223,11 @@ class Child:
         gevent.joinall(readers, timeout=DRAIN_S)
         kin.send_group(pid, signal.SIGKILL)
         kin.kill(pid, self._token, self._relatives)
-        # Now the pipes end, unless somebody undiscovered holds them: then nothing more comes either.
-        before = -1
+        # Now the pipes end, unless somebody undiscovered holds them.
+        before, deadline_s = -1, self._clock.monotonic() + LEFTOVER_S
         while before != self._progress and any(not reader.dead for reader in readers):
+            if self._clock.monotonic() >= deadline_s:
+                break
             before = self._progress
             gevent.joinall(readers, timeout=DRAIN_S)
         gevent.killall(readers)
@@ -344,6 +349,9 @@ class Child:
         stdin, self._stdin = self._stdin, None
         if stdin is not None:
             os.close(stdin)
+            # gevent's close takes place when the loop turns next, and an idle loop has no reason to: the
+            # process would learn of the end of its input seconds later. A timer is a reason.
+            gevent.spawn_later(0, lambda: None)
 
     # End -----------------------------------------------------------------------------------------
 

@@ -182,7 +182,13 @@ class Supervised:
         self._child.end(ask_s=ask_s, grace_s=grace_s)
 
     def let_go(self, grace_s: float) -> None:
-        """The process has done all it was started for and should exit by itself."""
+        """The process has done all it was started for and should exit by itself.
+
+        One that is being ended already keeps the times it was given: a stop must not take longer because
+        an answer came.
+        """
+        if self.stage is not Stage.READY:
+            return
         self.stage = lifecycle.advance(self.stage, Turn.DISMISSED)
         self._why = self._why or "it had answered"
         self._child.end(ask_s=grace_s, grace_s=grace_s)

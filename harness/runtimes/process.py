@@ -22,6 +22,7 @@ _PASSED_ON = frozenset(
 )
 _PASSED_ON_PREFIXES = ("PIP_", "UV_", "SSL_CERT_")
 _CLOSE_TIMEOUT_S = 10.0
+_COMMAND_TIMEOUT_S = 30
 _TAIL_LINES = 40
 
 
@@ -89,6 +90,19 @@ class WorkerProcess:
         except subprocess.TimeoutExpired as exc:
             message = f"waited {timeout_s:g} s for {self.name} to end; its log ends:\n{self.tail()}"
             raise wait.TimedOut(message) from exc
+
+    def run(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """Run one of the worker's other commands beside it, in the same environment."""
+        return subprocess.run(
+            [*self._command, *arguments],
+            cwd=self._folder,
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_COMMAND_TIMEOUT_S,
+            check=False,
+        )
 
     def log_text(self) -> str:
         """All it printed so far."""

@@ -14,7 +14,8 @@ from appliance.clock import SystemClock
 from appliance.config.settings import TaskSettings
 from appliance.control.contract import RedisEndpoint
 from appliance.errors import ProcessNotReady
-from appliance.loops.dispatch import Dispatcher, Source
+from appliance.loops.dispatch import Dispatcher
+from appliance.loops.intake import Source
 from appliance.loops.watch import Watch
 from appliance.process.work import Deliver, Died, Failed, Outcome, Request, RunnerState, Succeeded
 from appliance.queue.broker import Broker

@@ -165,6 +165,13 @@ def test_a_crash_leaves_a_dossier_beside_the_workers_lines(world: World) -> None
     lines = wait.until(
         lambda: world.db.lrange(f"asynq:workers:{worker_id}:logs", 0, -1), 10, "the lines", worker.tail
     )
+    shown = worker.run("crashes")
+    assert shown.returncode == Exit.OK
+    assert "exit status 3, after" in shown.stdout
+    assert f"tasks in flight: {victim}" in shown.stdout
+    assert "| about to die" in shown.stdout
+    (as_json,) = json.loads(worker.run("crashes", "--json").stdout)
+    assert as_json == {"worker": worker_id, **dossier}
     assert json.loads(lines[0]) | {"ts": 0} == {"ts": 0, "src": "stderr", "text": "about to die", "seq": 1}
 
 
@@ -308,3 +315,38 @@ def test_no_secret_is_found_anywhere(world: World) -> None:
     assert "RUNQY_API_KEY" not in places["log"]
     for secret in (key, token, vault, "canary-server-token-9d"):
         assert [place for place, text in places.items() if secret in text] == []
+
+
+@pytest.mark.parametrize("policy", ["requeue", "hold", "exit"])
+def test_a_degraded_worker_does_with_waiting_tasks_what_its_policy_says(world: World, policy: str) -> None:
+    world.serve({"main.py": "raise SystemExit(1)\n"})
+    (task_id,) = world.seed(1)
+    worker = world.worker(RUNQY_RECOVERY_MAX_RESTARTS="1", RUNQY_DEGRADED_POLICY=policy)
+    world.event(worker, "child.degraded")
+    if policy == "exit":
+        assert worker.wait(10) == Exit.DEGRADED
+    elif policy == "requeue":
+        world.event(worker, "task.put_off")
+        wait.until(lambda: asynq.where_is(world.db, QUEUE, task_id) == "retry", 5, "the retry", worker.tail)
+        task = asynq.get_task(world.db, QUEUE, task_id)
+        assert task is not None
+        assert "degraded" in task.fields["error_msg"]
+    else:
+        beats = json.loads(world.heartbeats()[0]["last_beat"])
+        wait.until(lambda: json.loads(world.heartbeats()[0]["last_beat"]) > beats, 12, "a beat", worker.tail)
+    if policy != "requeue":
+        assert asynq.where_is(world.db, QUEUE, task_id) == "pending"
+    assert retried(world) == []
+
+
+def test_one_degraded_parent_does_not_stop_the_others(world: World) -> None:
+    world.serve({"main.py": "raise SystemExit(1)\n"}, "broken")
+    world.serve("raw_echo", "sound")
+    worker = world.worker(
+        RUNQY_QUEUES="broken,sound", RUNQY_RECOVERY_MAX_RESTARTS="0", RUNQY_DEGRADED_POLICY="exit"
+    )
+    world.event(worker, "child.degraded")
+    (task_id,) = asynq.seed_pending(world.db, "sound.default", asynq.NewTask({}))
+    wait.until(
+        lambda: asynq.where_is(world.db, "sound.default", task_id) == "completed", 20, "it", worker.tail
+    )

@@ -9,6 +9,7 @@ from appliance.config.kinds import (
     Number,
     QueueNames,
     ServerUrl,
+    Size,
     Word,
 )
 from appliance.config.options import Option
@@ -24,6 +25,7 @@ _GARBAGE: dict[type, tuple[str, ...]] = {
     Duration: ("soon", "30", "-1s", "99999h", "1d", "5s\x1b[2J"),
     Integer: ("many", "-1", "99999999999999999999999", "1.5", "010", "0x10", "\u0663", " 4"),
     Number: ("lots", "nan", "inf", "-2", "1e400", "0"),
+    Size: ("much", "512", "-1MiB", "1.5GiB", "0MiB", "9999999TiB", "512mib", "1023KiB"),
     Boolean: ("maybe", "2", "truee"),
     Choice: ("purple", "info,debug"),
     Word: ("two words", "tab\there", "line\nbreak", "x" * 9000),

@@ -53,7 +53,7 @@ def test_a_command_line_is_understood(line: str, invocation: Invocation) -> None
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("start", "unknown command 'start': must be one of run, validate, config, version"),
+        ("start", "unknown command 'start': must be one of run, validate, config, crashes, version"),
         ("run validate", "unrecognized arguments: validate"),
         ("-validate config", "one command at a time: config or validate"),
         ("-validate -version", "one command at a time: validate or version"),
@@ -61,7 +61,7 @@ def test_a_command_line_is_understood(line: str, invocation: Invocation) -> None
         ("-v", "unrecognized arguments: -v"),
         ("--verbose", "unrecognized arguments: --verbose"),
         ("-config", "expected one argument"),
-        ("--json", "--json belongs to the command config"),
+        ("--json", "--json belongs to the commands config and crashes"),
     ],
 )
 def test_a_command_line_that_makes_no_sense_is_refused(
@@ -249,6 +249,6 @@ def test_a_defect_goes_through_logging_once_that_is_set_up(
 
 
 def test_every_command_that_parses_can_be_executed() -> None:
-    commands = {parse([name]).command for name in ("run", "validate", "config", "version", "-h")}
+    commands = {parse([name]).command for name in ("run", "validate", "config", "crashes", "version", "-h")}
 
     assert commands == set(cli._COMMANDS)

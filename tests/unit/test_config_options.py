@@ -41,6 +41,11 @@ OWN_VARIABLES = [
     ("RUNQY_RETRY_BASE_DELAY", "10s"),
     ("RUNQY_RETRY_MAX_DELAY", "24h"),
     ("RUNQY_RETRY_POLICY", "flag"),
+    ("RUNQY_DEGRADED_POLICY", "requeue"),
+    ("RUNQY_PROCESS_STOP_GRACE", "5s"),
+    ("RUNQY_MAX_TASKS_PER_CHILD", "0"),
+    ("RUNQY_MAX_CHILD_MEMORY", "0"),
+    ("RUNQY_VAULT_ALLOW_UNSAFE", "false"),
 ]
 
 #: The specification's file: path, default ("-" is none or required), variable that means the same.

@@ -5,6 +5,7 @@ import json
 
 import structlog
 
+from appliance.clock import SystemClock
 from appliance.config.settings import LogSettings
 from appliance.observe import log
 from appliance.observe.dossier import describe, dossier
@@ -128,7 +129,7 @@ def test_a_dossier_is_bounded_free_of_secrets_and_readable() -> None:
 
 
 def test_the_machines_metrics_have_the_shape_the_server_reads() -> None:
-    metrics = SystemMetrics().collect(1_700_000_000.9)
+    metrics = SystemMetrics(SystemClock()).collect(1_700_000_000.9)
     assert set(metrics) == {"cpu_percent", "memory_used_bytes", "memory_total_bytes", "gpus", "collected_at"}
     assert 0 < metrics["memory_used_bytes"] < metrics["memory_total_bytes"]
     assert metrics["collected_at"] == 1_700_000_000

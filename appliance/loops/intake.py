@@ -1,0 +1,126 @@
+"""Where tasks come from: the sub-queues in the order they are served, and what is believed of each.
+
+A queue that a take found empty is watched, not asked again. That belief is only true while it is
+watched, which is why giving up the watch always ends in asking anew.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from appliance.loops.watch import Watch
+from appliance.queue.broker import Ask, Taken
+
+#: Seconds without a free slot after which a queue is not watched any more. Below that an arrival
+#: waits for the slot: with short tasks that is cheaper than to stop watching after each.
+HOLD_S = 0.05
+#: Seconds between looks at a paused queue.
+PAUSED_RECHECK_S = 0.8
+
+
+class _Supply(Enum):
+    MAYBE = auto()  # a take may bring something
+    EMPTY = auto()  # a take brought less than asked; the watch tells when that changes
+    PAUSED = auto()
+
+
+@dataclass(slots=True)
+class Source:
+    """One sub-queue and what we believe of it."""
+
+    queue: str
+    watch: Watch
+    supply: _Supply = _Supply.MAYBE
+    recheck_monotonic_s: float = 0.0
+
+
+class Intake:
+    """``sources`` are in the order in which they are served."""
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        self.sources = sources
+        self._by_name = {source.queue: source for source in sources}
+        self._full_since_s: float | None = None
+
+    def asks(self, room: int, now_s: float) -> list[Ask]:
+        """What to take next. A queue that may have tasks is asked alone, so that those behind it wait."""
+        asks: list[Ask] = []
+        for source in self.sources:
+            if room <= 0:
+                break
+            if source.watch.failed:
+                source.watch.failed, source.supply = False, _Supply.MAYBE
+            if source.watch.arrived:
+                source.supply = _Supply.MAYBE
+                ids = [source.watch.arrived[i] for i in range(min(room, len(source.watch.arrived)))]
+                asks.append(Ask(source.queue, arrived=tuple(ids)))
+                room -= len(ids)
+            if source.supply is _Supply.PAUSED and now_s >= source.recheck_monotonic_s:
+                source.supply = _Supply.MAYBE
+            if source.supply is _Supply.MAYBE and room > 0:
+                asks.append(Ask(source.queue, count=room))
+                break
+        return asks
+
+    def learn(self, ask: Ask, taken: Taken, now_s: float) -> None:
+        """What an answered ``ask`` says of its queue."""
+        source = self._by_name[ask.queue]
+        for _ in ask.arrived:
+            source.watch.arrived.popleft()
+        if taken.paused:
+            source.supply, source.recheck_monotonic_s = _Supply.PAUSED, now_s + PAUSED_RECHECK_S
+        elif ask.count and len(taken.tasks) + len(taken.broken) < ask.count:
+            source.supply = _Supply.EMPTY
+
+    def doubt(self) -> None:
+        """Redis was away: nothing that was believed of the queues holds."""
+        for source in self.sources:
+            if source.supply is _Supply.EMPTY:
+                source.supply = _Supply.MAYBE
+
+    @property
+    def watching(self) -> bool:
+        """Whether an id may still arrive, or has and waits to be claimed."""
+        return any(source.watch.armed or source.watch.arrived for source in self.sources)
+
+    def arm(self) -> None:
+        """Watch the empty queues.
+
+        Without a free slot too: an urgent one must not be passed over for the next task because
+        of an old belief.
+        """
+        for source in self.sources:
+            if source.supply is _Supply.EMPTY:
+                source.watch.arm()
+
+    def mind_full(
+        self, room: int, now_s: float, *, is_open: bool, reclaim: Callable[[str, tuple[bytes, ...]], object]
+    ) -> None:
+        """Without a free slot for long, or with intake closed, stop watching and ``reclaim`` what arrived."""
+        if room > 0:
+            self._full_since_s = None
+            return
+        if self._full_since_s is None:
+            self._full_since_s = now_s
+        if is_open and now_s - self._full_since_s < HOLD_S:
+            return
+        for source in self.sources:
+            if source.watch.armed:
+                source.watch.disarm()
+                source.supply = _Supply.MAYBE
+            if source.watch.arrived:
+                reclaim(source.queue, tuple(source.watch.arrived))
+                source.watch.arrived.clear()
+                source.supply = _Supply.MAYBE
+
+    def next_look_s(self, room: int, now_s: float) -> float | None:
+        """Seconds until a queue is worth a look without having been woken; None for never."""
+        if room > 0:
+            rechecks = [s.recheck_monotonic_s - now_s for s in self.sources if s.supply is _Supply.PAUSED]
+            return min(rechecks, default=None)
+        return HOLD_S if self.watching else None
+
+    def end(self) -> None:
+        """Let the watches end; only once none is armed."""
+        for source in self.sources:
+            source.watch.end()
