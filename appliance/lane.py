@@ -216,7 +216,7 @@ class Lane:
         recoverer = Recoverer(brokers[1], policy, tools.clock)
         forwarder = Forwarder(names, brokers[1], recoverer, Janitor(brokers[1], tools.clock))
         subscription = Subscription(self.endpoint, keys.CANCEL, self._name("cancel"))
-        canceller = Canceller(subscription, runner.cancel)
+        canceller = Canceller(subscription, dispatcher.cancel)
         loops: Mapping[str, Callable[[], None]] = {
             "dispatch": dispatcher.run,
             **{f"watch {source.queue}": source.watch.run for source in sources},

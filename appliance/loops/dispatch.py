@@ -4,11 +4,15 @@ One greenlet owns all of it and does one thing at a time (:meth:`Dispatcher.tick
 are no races to think about: outcomes and arrivals only enter through two queues and a wake event.
 Finished tasks are settled and the next ones taken in one round trip. Where a queue is empty a
 :class:`~appliance.loops.watch.Watch` waits for its next task; nothing is polled.
+
+While tasks are very short (:mod:`~appliance.loops.pace`) a few are taken before a slot is free. They
+wait here, leased but not started, and go back uncharged as soon as there is any doubt.
 """
 
 import random
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import structlog
 from gevent.event import Event
@@ -16,6 +20,7 @@ from gevent.event import Event
 from appliance.clock import Clock
 from appliance.errors import ProcessNotReady, QueueError
 from appliance.loops.intake import Intake, Source
+from appliance.loops.pace import HOLD_S, Pace
 from appliance.process.work import Cancelled, Expired, Outcome, Request, Returned, Runner
 from appliance.queue.broker import Ask, Broker, Taken, Verdict
 from appliance.queue.message import Lease, Task
@@ -33,6 +38,18 @@ DEGRADED_TAKE_EVERY_S = 5.0
 DEGRADED_DEFER_S = 5.0
 #: What such a task's ``error_msg`` says.
 DEGRADED_REASON = "worker degraded: its task process keeps crashing; the task waits for another worker"
+
+
+_Key = tuple[str, str]
+
+
+@dataclass(slots=True)
+class _Run:
+    """A task of ours; ``since_s`` is when it was taken, and once started, when that was."""
+
+    task: Task
+    request: Request
+    since_s: float
 
 
 class Dispatcher:
@@ -61,7 +78,9 @@ class Dispatcher:
         self._clock = clock
         self._rng = rng
         self._wake = wake
-        self._in_flight: dict[tuple[str, str], Task] = {}
+        self._pace = Pace(concurrency)
+        self._in_flight: dict[_Key, _Run] = {}
+        self._ahead: dict[_Key, _Run] = {}
         self._finished: deque[tuple[Request, Outcome]] = deque()
         self._unsettled: list[Settlement] = []
         self._requeue_degraded = requeue_degraded
@@ -86,7 +105,17 @@ class Dispatcher:
 
     def held(self) -> list[Lease]:
         """Leases to prolong: tasks in the process, and outcomes Redis has not accepted yet."""
-        return [task.lease for task in self._in_flight.values()] + [s.lease for s in self._unsettled]
+        runs = (*self._in_flight.values(), *self._ahead.values())
+        return [run.task.lease for run in runs] + [s.lease for s in self._unsettled]
+
+    def cancel(self, task_id: str, reason: str) -> None:
+        """End a task of ours, be it in the process or waiting for it; others are nothing to us."""
+        waiting = [key for key in self._ahead if key[1] == task_id]
+        for key in waiting:
+            self._settle_later(self._ahead.pop(key).task, Cancelled(reason))
+            self._wake.set()
+        if not waiting:
+            self._runner.cancel(task_id, reason)
 
     def close_intake(self) -> None:
         """Take nothing from now on."""
@@ -135,17 +164,22 @@ class Dispatcher:
 
     def _exchange(self, now_s: float) -> float | None:
         self._reconcile(now_s)
+        self._doubt_ahead(now_s)
+        self._fill()
         room = self._room()
         self._sources.mind_full(room, now_s, is_open=self._open(), reclaim=self._broker.reclaim)
         asks = self._sources.asks(1 if self._puts_off(now_s) else room, now_s)
         settlements = self._unsettled[:]
         if settlements or asks:
             answer = self._broker.exchange(settlements, asks)
+            asked_s, now_s = now_s, self._clock.monotonic()
+            self._pace.exchanged(now_s - asked_s)
             del self._unsettled[: len(settlements)]
             for settlement, verdict in zip(settlements, answer.verdicts, strict=True):
                 self._settled(settlement, verdict)
             for ask, taken in zip(asks, answer.taken, strict=True):
                 self._accept(ask, taken, now_s)
+            self._fill()
         if self._troubles:
             log.info("dispatch.redis_back", failures=self._troubles)
             self._troubles = 0
@@ -159,8 +193,8 @@ class Dispatcher:
     def _collect(self) -> None:
         while self._finished:
             request, outcome = self._finished.popleft()
-            task = self._in_flight.pop((request.queue, request.task_id))
-            self._settle_later(task, outcome)
+            run = self._in_flight.pop((request.queue, request.task_id))
+            self._settle_later(run.task, outcome)
 
     def _settle_later(self, task: Task, outcome: Outcome) -> None:
         settlement = self._policy.settle(task, outcome, self._clock.wall())
@@ -202,7 +236,12 @@ class Dispatcher:
         return self._intake and self._runner.ready
 
     def _room(self) -> int:
-        return max(0, self._concurrency - len(self._in_flight)) if self._open() else 0
+        if not self._open():
+            return 0
+        return max(0, self._slots() + self._pace.ahead - len(self._ahead))
+
+    def _slots(self) -> int:
+        return self._concurrency - len(self._in_flight) + len(self._finished)
 
     def _degraded(self) -> bool:
         return (
@@ -227,9 +266,9 @@ class Dispatcher:
             log.error("task.undecodable", task_id=lease.task_id, queue=lease.queue, reason=reason)
             self._unsettled.append(self._policy.refuse(lease, reason))
         for task in taken.tasks:
-            self._start(task, taken.now_wall_s)
+            self._admit(task, taken.now_wall_s, now_s)
 
-    def _start(self, task: Task, now_wall_s: float) -> None:
+    def _admit(self, task: Task, now_wall_s: float, now_s: float) -> None:
         if self._degraded():
             self._unsettled.append(Defer(task.lease, DEGRADED_DEFER_S, DEGRADED_REASON))
             log.info("task.put_off", task_id=task.lease.task_id, queue=task.lease.queue)
@@ -246,11 +285,11 @@ class Dispatcher:
             # Our lease ran out, somebody put the task back, and it came to us again while we are
             # still at it: the run under way serves the new attempt.
             log.warning("task.adopted", task_id=task.lease.task_id, attempt=task.lease.attempt)
-            self._in_flight[key] = task
+            self._in_flight[key].task = task
             return
         deadline_s = None
         if task.deadline_wall_s is not None:
-            deadline_s = self._clock.monotonic() + task.deadline_wall_s - now_wall_s
+            deadline_s = now_s + task.deadline_wall_s - now_wall_s
         request = Request(
             task_id=task.lease.task_id,
             queue=task.lease.queue,
@@ -261,18 +300,38 @@ class Dispatcher:
             run_limit_s=self._policy.run_limit_s(task),
             deadline_monotonic_s=deadline_s,
         )
-        self._in_flight[key] = task
-        try:
-            self._runner.submit(request, self._deliver)
-        except ProcessNotReady as exc:
-            self._finished.append((request, Returned(str(exc))))
+        self._ahead[key] = _Run(task, request, now_s)
+
+    def _fill(self) -> None:
+        """Start what waits while there are slots; the caller may be anybody, since nothing here waits."""
+        while self._ahead and self._slots() > 0 and self._open():
+            key = next(iter(self._ahead))
+            run = self._in_flight[key] = self._ahead.pop(key)
+            run.since_s = self._clock.monotonic()
+            try:
+                self._runner.submit(run.request, self._deliver)
+            except ProcessNotReady as exc:
+                self._finished.append((run.request, Returned(str(exc))))
 
     def _deliver(self, request: Request, outcome: Outcome) -> None:
+        self._pace.ran(self._clock.monotonic() - self._in_flight[request.queue, request.task_id].since_s)
         self._finished.append((request, outcome))
         self._wake.set()
+        # The next one need not wait for an exchange that is under way.
+        self._fill()
+
+    def _doubt_ahead(self, now_s: float) -> None:
+        """Give back what waits although nothing here is about to run it."""
+        late = [key for key, run in self._ahead.items() if not self._open() or now_s - run.since_s > HOLD_S]
+        for key in late:
+            self._settle_later(self._ahead.pop(key).task, Returned("fetched ahead, and no slot came free"))
+        if late:
+            self._pace.ran(HOLD_S)
 
     def _next_look_s(self, room: int, now_s: float) -> float | None:
         looks = [at - now_s for at in self._reconcile_at_s]
+        if self._ahead:
+            looks.append(min(run.since_s for run in self._ahead.values()) + HOLD_S - now_s)
         if self._degraded():
             looks.append(self._degraded_take_at_s - now_s)
         look_s = self._sources.next_look_s(room, now_s)
@@ -309,7 +368,9 @@ class Dispatcher:
     # Ending --------------------------------------------------------------------------------------
 
     def _empty_handed(self) -> bool:
-        return not (self._sources.watching or self._in_flight or self._finished or self._unsettled)
+        return not (
+            self._sources.watching or self._in_flight or self._ahead or self._finished or self._unsettled
+        )
 
     def _wait(self, done: Callable[[], bool], timeout_s: float) -> bool:
         deadline_s = self._clock.monotonic() + timeout_s

@@ -2,8 +2,9 @@
 
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import gevent
 import pytest
@@ -14,12 +15,13 @@ from appliance.clock import SystemClock
 from appliance.config.settings import TaskSettings
 from appliance.control.contract import RedisEndpoint
 from appliance.errors import ProcessNotReady
+from appliance.loops import dispatch, pace
 from appliance.loops.dispatch import Dispatcher
 from appliance.loops.intake import Source
 from appliance.loops.watch import Watch
 from appliance.process.work import Deliver, Died, Failed, Outcome, Request, RunnerState, Succeeded
 from appliance.queue.broker import Broker
-from appliance.queue.connection import Channel
+from appliance.queue.connection import Channel, Command
 from appliance.queue.settlement import Policy
 from appliance.queue.waiter import Waiter
 from harness import asynq, wait
@@ -356,17 +358,79 @@ def test_a_take_whose_reply_was_lost_is_found_and_returned(
 # What it costs -----------------------------------------------------------------------------------
 
 
-def test_a_busy_worker_spends_one_round_trip_a_task(start: Start, db: redis.Redis) -> None:
-    total = 200
+@pytest.mark.parametrize(("most_ahead", "trips_a_task"), [(0, 1.1), (32, 0.2)])
+def test_a_busy_worker_spends_at_most_one_round_trip_a_task(
+    start: Start, db: redis.Redis, monkeypatch: pytest.MonkeyPatch, most_ahead: int, trips_a_task: float
+) -> None:
+    trips: list[int] = []
+    batch = Channel.batch
+
+    def counted(self: Channel, commands: Sequence[Command]) -> list[Any]:
+        trips.append(len(commands))
+        return batch(self, commands)
+
+    monkeypatch.setattr(pace, "MOST_AHEAD", most_ahead)
+    monkeypatch.setattr(Channel, "batch", counted)
+    total = 300
     seed(db, *(f"t{n}" for n in range(total)))
-    before = commands_so_far(db)
     start(instant=True)
     until(lambda: completed(db) == total, "every result")
-    # complete, take, and the reverse lookup's lifetime; scripts' own calls count as commands too,
-    # so this counts what came over the wire: see the broker, two EVALSHA and one PEXPIRE a task.
-    evalsha = int(db.info("commandstats")["cmdstat_evalsha"]["calls"])
-    assert evalsha >= 2 * total
-    assert commands_so_far(db) > before
+    assert total / 50 < len(trips) <= total * trips_a_task
+
+
+def test_a_task_fetched_ahead_goes_back_when_the_one_before_it_takes_long(
+    start: Start, db: redis.Redis
+) -> None:
+    seed(db, *(f"t{n}" for n in range(20)))
+    _, runner = start(instant=True)
+    until(lambda: completed(db) == 20, "the worker to believe that tasks are short")
+    runner.instant = False
+    seed(db, "long", "short")
+    until(lambda: "long" in runner.seen, "the long one to run")
+    until(lambda: asynq.where_is(db, QUEUE, "short") == "pending", "the other to be free for others")
+    assert runner.seen[-1] == "long"
+    assert db.hget(f"{PREFIX}t:short", "retried") is None
+    runner.answer("long")
+    until(lambda: "short" in runner.seen, "its turn")
+    runner.answer("short")
+    until(lambda: completed(db) == 22, "all results")
+
+
+def test_a_task_fetched_ahead_goes_back_uncharged_when_the_process_dies(
+    start: Start, db: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatch, "HOLD_S", 60)
+    seed(db, *(f"t{n}" for n in range(20)))
+    dispatcher, runner = start(instant=True)
+    until(lambda: completed(db) == 20, "the worker to believe that tasks are short")
+    runner.instant = False
+    seed(db, "victim", "waiting")
+    until(lambda: len(dispatcher.held()) == 2, "one to run and one to wait")
+    (victim,) = runner.seen[20:]
+    runner.ready = False
+    runner.answer(victim, Died("killed"))
+    other = {"victim": "waiting", "waiting": "victim"}[victim]
+    until(lambda: asynq.where_is(db, QUEUE, other) == "pending", "the other to be free")
+    assert asynq.where_is(db, QUEUE, victim) == "retry"
+    assert db.hget(f"{PREFIX}t:{other}", "retried") is None
+
+
+def test_a_task_fetched_ahead_can_be_cancelled(
+    start: Start, db: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatch, "HOLD_S", 60)
+    seed(db, *(f"t{n}" for n in range(20)))
+    dispatcher, runner = start(instant=True)
+    until(lambda: completed(db) == 20, "the worker to believe that tasks are short")
+    runner.instant = False
+    seed(db, "one", "two")
+    until(lambda: len(dispatcher.held()) == 2, "one to run and one to wait")
+    (running,) = runner.seen[20:]
+    waiting = {"one": "two", "two": "one"}[running]
+    dispatcher.cancel(waiting, "no longer wanted")
+    until(lambda: asynq.where_is(db, QUEUE, waiting) == "archived", "its end")
+    runner.answer(running)
+    until(lambda: completed(db) == 21, "the other's result")
 
 
 def test_an_idle_worker_asks_nothing(start: Start, db: redis.Redis) -> None:
