@@ -271,6 +271,11 @@ def get_worker_ids(db: redis.Redis) -> list[str]:
     return [_str(entry) for entry in _any(db.zrange(WORKERS, 0, -1))]
 
 
+def get_crashes(db: redis.Redis, worker_id: str) -> list[dict[str, Any]]:
+    """What a worker wrote about crashes of its task processes, oldest first."""
+    return [json.loads(entry) for entry in _any(db.lrange(f"{worker_key(worker_id)}:crashes", 0, -1))]
+
+
 def where_is(db: redis.Redis, queue: str, task_id: str) -> str:
     """The one of :data:`PLACES` the task is in, looked up in all of them at the same instant.
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from harness import local, values
-from harness.failure import CommandFailed
+from harness.failure import CommandFailed, Interrupted
 from harness.source import Handler, Source
 
 _HELP = """usage: runqy-harness COMMAND [options]      (runqy-harness COMMAND --help says more)
@@ -23,14 +23,6 @@ _HELP = """usage: runqy-harness COMMAND [options]      (runqy-harness COMMAND --
 """
 
 FAILED, MISUNDERSTOOD = 1, 2
-
-
-class Interrupted(BaseException):
-    """SIGINT or SIGTERM came; not an Exception, so that nobody on the way up takes it for a failure."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(signal.Signals(number).name)
-        self.number = number
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -168,7 +160,7 @@ def _enqueue(arguments: Sequence[str]) -> int:
         type=values.whole(0),
         default=300,
         metavar="SECONDS",
-        help="a task may run (default: 300)",
+        help="for a task (default: 300)",
     )
     parser.add_argument(
         "--wait", action="store_true", help="print results, a JSON line each; 1 if one failed"
@@ -268,7 +260,13 @@ def _add_queue_options(parser: "_Parser") -> None:
         metavar="NAME:PRIORITY",
         help="more is first",
     )
-    add("--priority", type=values.whole(1), default=1, help="of a queue without sub-queues (default: 1)")
+    add(
+        "--priority",
+        type=values.whole(1),
+        default=1,
+        metavar="N",
+        help="without sub-queues (default: 1)",
+    )
     add("--startup-cmd", default="python main.py", metavar="COMMAND", help="default: python main.py")
     add(
         "--startup-timeout",

@@ -85,7 +85,8 @@ def _print_end(client: Any, order: Order, task_id: str, deadline: float) -> str:
         error = (
             str(exc) if last.state == "unknown" else f"not over in time; {last.error or 'no error so far'}"
         )
-    answer = {"task_id": task_id, "state": last.state, "result": last.result, "error": error}
+    result = last.result if last.state == "completed" else None
+    answer = {"task_id": task_id, "state": last.state, "result": result, "error": error}
     print(json.dumps(answer, ensure_ascii=False), flush=True)
     return str(last.state)
 

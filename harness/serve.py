@@ -121,9 +121,13 @@ def _code(
             repo = snapshots[offer.queue].repo
         case Handler(name):
             # A file of ours is of no use to workers that may be on other machines.
-            near = place.host in {local.HOST, "localhost"}
-            repo = handler_repo(name, repository, folder / "wheels" if near else None)
+            repo = handler_repo(name, repository, folder / "wheels" if _near(place) else None)
     return server.export(repo.folder), repo.branch
+
+
+def _near(place: Place) -> bool:
+    """Whether only this machine reaches us."""
+    return place.host in {local.HOST, "localhost"}
 
 
 def _renew(snapshots: Mapping[str, Snapshot], queue: str) -> None:
@@ -151,13 +155,14 @@ def _how_to_use(
     variables = f"RUNQY_SERVER_URL={server.url} RUNQY_API_KEY={place.worker_key} RUNQY_QUEUES={names}"
     where = "" if server.url == local.url() else f" --server {server.url}"
     key = "" if place.client_key == local.KEY else f" --key {place.client_key}"
+    note = "" if _near(place) or place.redis_url else " (workers on other machines need --redis-url)"
     queues = [_describe(config, snapshots.get(config.name)) for config in configs]
     return "\n".join(
         (
             "A local runqy, for development and tests:",
             "",
             f"  server  {server.url}",
-            f"  redis   {redis.host}:{redis.port}",
+            f"  redis   {redis.host}:{redis.port}{note}",
             *queues,
             "",
             "Start a worker:",

@@ -23,21 +23,20 @@ def _wrong(value: str, expected: str) -> argparse.ArgumentTypeError:
 
 
 def whole(least: int, most: int | None = None) -> Callable[[str], int]:
+    """A reader of whole numbers within these limits."""
     allowed = f"a whole number, {least} or more" if most is None else f"a whole number from {least} to {most}"
 
     def read(text: str) -> int:
-        if (
-            not re.fullmatch(r"[0-9]{1,9}", text)
-            or int(text) < least
-            or (most is not None and int(text) > most)
-        ):
+        value = int(text) if re.fullmatch(r"[0-9]{1,9}", text) else -1
+        if value < least or (most is not None and value > most):
             raise _wrong(text, allowed)
-        return int(text)
+        return value
 
     return read
 
 
 def folder(text: str) -> Folder:
+    """A folder that exists."""
     path = Path(text)
     if not path.is_dir():
         raise _wrong(text, "a folder")
@@ -45,6 +44,7 @@ def folder(text: str) -> Folder:
 
 
 def repository(text: str) -> Source:
+    """A folder that exists, or any URL git understands."""
     # Also git's short form of ssh, user@host:path.
     if "://" in text or re.match(r"[\w.-]+@[\w.-]+:", text):
         return Remote(text)
@@ -52,6 +52,7 @@ def repository(text: str) -> Source:
 
 
 def handler(text: str) -> Handler:
+    """The name of an example handler."""
     try:
         handler_source(text)
     except ValueError as exc:
@@ -60,12 +61,14 @@ def handler(text: str) -> Handler:
 
 
 def queue(text: str) -> str:
+    """A parent queue's name."""
     if not re.fullmatch(r"[A-Za-z0-9_-]+", text):
         raise _wrong(text, "a parent queue's name of letters, digits, - and _")
     return text
 
 
 def sub_queue(text: str) -> tuple[str, int]:
+    """A sub-queue's name and priority."""
     found = re.fullmatch(r"([A-Za-z0-9_-]+):([1-9][0-9]{0,8})", text)
     if found is None:
         raise _wrong(text, "NAME:PRIORITY, such as high:9")
@@ -73,14 +76,16 @@ def sub_queue(text: str) -> tuple[str, int]:
 
 
 def vault(text: str) -> tuple[str, str]:
+    """A vault entry's name and value; the value is in no error."""
     name, equals, value = text.partition("=")
     if not equals or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-        # Only what stands before the "=": what follows is a secret.
-        raise _wrong(name if equals else f"{text[:3]}…", "NAME=VALUE, the name a variable's")
+        # What follows the "=" is a secret, and without one everything may be.
+        raise _wrong(name if equals else "…", "NAME=VALUE, the name a variable's")
     return name, value
 
 
 def redis_url(text: str) -> str:
+    """A URL of a Redis; its password is in no error."""
     try:
         ExternalRedis(text)
     except ValueError as exc:
@@ -89,18 +94,21 @@ def redis_url(text: str) -> str:
 
 
 def http_url(text: str) -> str:
+    """A URL of a server."""
     if urlsplit(text).scheme not in {"http", "https"} or not urlsplit(text).hostname:
         raise _wrong(text, "http://host[:port] or https://…")
     return text
 
 
 def address(text: str) -> str:
+    """A host, perhaps with a port."""
     if not re.fullmatch(r"[A-Za-z0-9_.-]+(:[0-9]{1,5})?", text):
         raise _wrong(text, "HOST or HOST:PORT")
     return text
 
 
 def command(text: str) -> Sequence[str]:
+    """A program and its arguments, split as a shell would."""
     try:
         words = shlex.split(text)
     except ValueError as exc:

@@ -1,6 +1,7 @@
 """A server, a Redis and workers for one test, and what a test wants to know of them."""
 
 import json
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -24,6 +25,9 @@ BRISK = {
     "RUNQY_RETRY_BASE_DELAY": "50ms",
     "RUNQY_BOOTSTRAP_RETRY_DELAY": "50ms",
     "RUNQY_LOG_FORMAT": "json",
+    # With nothing inherited uv makes the environments, in a fraction of pip's time.
+    "RUNQY_USE_SYSTEM_SITE_PACKAGES": "false",
+    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
 }
 
 

@@ -1,0 +1,497 @@
+"""``runqy-harness serve`` and ``enqueue`` as programs: what they print, do, refuse and leave behind."""
+
+import json
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import redis
+import yaml
+
+from harness import asynq, wait
+from harness.redis import RedisServer
+from harness.runtimes.process import WorkerProcess
+from harness.server.config import QueueConfig
+from harness.server.fake import FakeServer
+from tests.integration.program import HARNESS, Program, program
+
+ROOT = Path(__file__).parents[2]
+READY = "Ctrl-C ends the server."
+Q = "inference.default"
+
+
+def printed_variables(serving: Program) -> dict[str, str]:
+    """The line that starts a worker, as a shell would take it apart."""
+    (line,) = (line for line in serving.out.splitlines() if "RUNQY_API_KEY=" in line)
+    *variables, command = shlex.split(line)
+    assert command == "runqy-appliance"
+    return dict(variable.split("=", 1) for variable in variables)
+
+
+def register(serving: Program, queue: str = "inference") -> httpx.Response:
+    variables = printed_variables(serving)
+    return httpx.post(
+        f"{variables['RUNQY_SERVER_URL']}/worker/register",
+        json={"queue": queue, "hostname": "h", "os": "linux", "version": "1"},
+        headers={"Authorization": f"Bearer {variables['RUNQY_API_KEY']}"},
+        trust_env=False,
+    )
+
+
+def cloned(url: str, folder: Path) -> dict[str, str]:
+    subprocess.run(["git", "clone", "--quiet", "--depth=1", url, str(folder)], check=True)
+    return {path.name: path.read_text() for path in folder.iterdir() if path.is_file()}
+
+
+def harness(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*HARNESS, *arguments], capture_output=True, text=True, check=False, timeout=60, **options
+    )
+
+
+@pytest.fixture
+def code(tmp_path: Path) -> Path:
+    folder = tmp_path / "code"
+    folder.mkdir()
+    (folder / "main.py").write_text("print('one')\n")
+    return folder
+
+
+# serve -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+def test_serve_says_how_to_start_a_worker_and_to_send_a_task_and_leaves_nothing(
+    tmp_path: Path, code: Path, number: int
+) -> None:
+    # given
+    with program(tmp_path / "run", "serve", "--port=0", str(code)) as serving:
+        serving.shows(READY)
+
+        # when what it printed is done
+        registered = register(serving)
+        (line,) = (line for line in serving.out.splitlines() if "runqy-harness enqueue" in line)
+        sent = harness(*(word for word in shlex.split(line)[1:] if word != "--wait"))
+
+        # then the worker is told of code and Redis, and the task is in there
+        assert registered.status_code == 200
+        assert cloned(registered.json()["deployment"]["git_url"], tmp_path / "clone") == {
+            "main.py": "print('one')\n"
+        }
+        assert sent.returncode == 0, sent.stderr
+        host, port = registered.json()["redis"]["addr"].split(":")
+        assert asynq.get_pending(redis.Redis(host, int(port)), Q) == sent.stdout.split()
+
+        # and a signal ends everything
+        assert serving.leftovers() != []
+        assert serving.end(number) == 0, serving.said()
+        assert serving.leftovers() == []
+        assert serving.err == ""
+
+
+def test_a_real_worker_started_with_the_printed_line_answers_a_task(tmp_path: Path) -> None:
+    with program(tmp_path / "run", "serve", "--port=0", "--handler=raw_echo") as serving:
+        serving.shows(READY)
+        variables = printed_variables(serving)
+        url = variables["RUNQY_SERVER_URL"]
+        with WorkerProcess((sys.executable, "-m", "appliance"), variables, tmp_path / "worker") as worker:
+            done = harness("enqueue", "--server", url, "--queue=inference", "--count=3", "--wait", '{"n": 1}')
+
+            assert done.returncode == 0, done.stdout + done.stderr + worker.tail()
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [answer["result"]["echo"] for answer in answers] == [{"n": 1}] * 3
+    assert {(answer["state"], answer["error"]) for answer in answers} == {("completed", None)}
+
+
+def test_a_folder_that_changed_is_served_anew_to_the_next_worker(tmp_path: Path, code: Path) -> None:
+    with program(tmp_path / "run", "serve", "--port=0", "--repo", str(code)) as serving:
+        serving.shows(READY)
+        url = register(serving).json()["deployment"]["git_url"]
+        assert cloned(url, tmp_path / "first") == {"main.py": "print('one')\n"}
+
+        (code / "main.py").unlink()
+        (code / "other.py").write_text("print('two')\n")
+        register(serving)
+
+        assert cloned(url, tmp_path / "second") == {"other.py": "print('two')\n"}
+        serving.shows("(new: the folder changed)")
+        assert serving.out.count("a worker registers for inference: task code at ") == 2
+    assert sorted(path.name for path in code.iterdir()) == ["other.py"]
+
+
+def test_the_compose_file_is_understood_as_it_stands(tmp_path: Path) -> None:
+    # given its command, and only where it listens and finds Redis changed
+    compose = yaml.safe_load((ROOT / "compose" / "harness" / "compose.yml").read_text())
+    name, command, *arguments = compose["services"]["server"]["command"]
+    assert (name, command) == ("runqy-harness", "serve")
+    own = RedisServer(tmp_path / "redis")
+    here = {"--host": "127.0.0.1", "--port": "0"}
+    with own:
+        here["--redis-url"] = own.url
+        options = [
+            f"{option}={here.get(option, value)}"
+            for option, _, value in (a.partition("=") for a in arguments)
+        ]
+
+        with program(tmp_path / "run", command, *options) as serving:
+            serving.shows(READY)
+            answer = register(serving).json()
+
+    # then
+    assert set(here) <= {argument.partition("=")[0] for argument in arguments}
+    assert answer["deployment"]["git_url"] == "git://code/task"
+    assert answer["deployment"]["startup_cmd"] == "python main.py"
+    assert answer["vaults"] == {"GREETING": "hello from the vault"}
+    assert "hello from the vault" not in serving.out
+
+
+def test_every_option_of_a_queue_reaches_the_worker(tmp_path: Path) -> None:
+    with program(
+        tmp_path / "run",
+        "serve",
+        "--port=0",
+        "--handler=echo",
+        "--repo=https://example.org/code.git",
+        "--queue=alpha",
+        "--queue=beta",
+        "--sub-queue=high:9",
+        "--sub-queue=low:1",
+        "--mode=one_shot",
+        "--startup-cmd=python -m task",
+        "--startup-timeout=7",
+        "--no-results",
+        "--requirements=req.txt",
+        "--code-path=sub",
+        "--branch=v1",
+        "--vault=A=1",
+        "--vault=B=x=y",
+        "--git-token=t",
+    ) as serving:
+        serving.shows(READY)
+        alpha, beta = register(serving, "alpha").json(), register(serving, "beta").json()
+
+    assert printed_variables(serving)["RUNQY_QUEUES"] == "alpha,beta"
+    assert beta["sub_queues"] == [{"name": "beta.high", "priority": 9}, {"name": "beta.low", "priority": 1}]
+    assert beta["deployment"] == {
+        "git_url": "https://example.org/code.git",
+        "branch": "v1",
+        "code_path": "sub",
+        "startup_cmd": "python -m task",
+        "mode": "one_shot",
+        "startup_timeout_secs": 7,
+        "redis_storage": False,
+        "requirements_file": "req.txt",
+        "vaults": ["local"],
+    }
+    assert (beta["vaults"], beta["git_token"]) == ({"A": "1", "B": "x=y"}, "t")
+    assert alpha["deployment"]["git_url"].startswith(printed_variables(serving)["RUNQY_SERVER_URL"])
+
+
+def test_a_redis_that_starts_later_is_waited_for(tmp_path: Path, code: Path) -> None:
+    with RedisServer(tmp_path / "redis") as own:
+        own.stop()
+        with program(tmp_path / "run", "serve", "--port=0", f"--redis-url={own.url}", str(code)) as serving:
+            wait.until(lambda: any((tmp_path / "run" / "tmp").iterdir()), 10, "its start", serving.said)
+            assert READY not in serving.out
+            own.start()
+            serving.shows(READY)
+        assert own.client().ping()
+
+
+def test_a_redis_that_never_answers_is_an_error_without_its_password(
+    tmp_path: Path, code: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from harness import cli, serve
+
+    monkeypatch.setattr(serve, "REDIS_PATIENCE_S", 0.1)
+    monkeypatch.setattr(cli.signal, "signal", lambda *_: None)
+
+    status = cli.run(["serve", "--port=0", "--redis-url=redis://:canary@127.0.0.1:9/0", str(code)])
+
+    error = capsys.readouterr().err
+    assert status == 1
+    assert "127.0.0.1:9" in error
+    assert "canary" not in error
+
+
+def test_workers_elsewhere_are_told_of_redis_by_another_name(tmp_path: Path, code: Path) -> None:
+    with (
+        RedisServer(tmp_path / "redis", password="p w") as own,
+        program(
+            tmp_path / "run",
+            "serve",
+            "--port=0",
+            f"--redis-url={own.url}",
+            "--redis-host-for-workers=host.docker.internal",
+            str(code),
+        ) as serving,
+    ):
+        serving.shows(READY)
+        told = register(serving).json()["redis"]
+
+    assert told["addr"] == f"host.docker.internal:{own.port}"
+    assert told["password"] == "p w"
+
+
+def test_a_port_that_is_taken_is_named(tmp_path: Path, code: Path) -> None:
+    with program(tmp_path / "run", "serve", "--port=0", str(code)) as serving:
+        serving.shows(READY)
+        port = printed_variables(serving)["RUNQY_SERVER_URL"].rpartition(":")[2]
+
+        second = harness("serve", f"--port={port}", str(code))
+
+    assert second.returncode == 1
+    assert f"--port {port}: Address already in use" in second.stderr
+    assert len(second.stderr.splitlines()) == 1
+
+
+# What makes no sense ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("", ["no command", "demo, serve, enqueue"]),
+        ("frob", ["'frob'", "demo, serve, enqueue"]),
+        ("serve", ["FOLDER", "--repo", "--handler"]),
+        ("serve . --port x", ["--port", "'x'", "0 to 65535"]),
+        ("serve . --port 65536", ["--port", "'65536'", "0 to 65535"]),
+        ("serve /no/such/folder", ["FOLDER", "'/no/such/folder'", "a folder"]),
+        ("serve --repo nowhere", ["--repo", "'nowhere'", "a folder"]),
+        ("serve --handler nope", ["--handler", "'nope'", "echo"]),
+        ("serve . --mode fast", ["--mode", "'fast'", "one_shot"]),
+        ("serve . --redis-url http://x", ["--redis-url", "'http://x'", "redis://"]),
+        ("serve . --redis-host-for-workers h", ["--redis-host-for-workers", "--redis-url"]),
+        ("serve . --sub-queue high", ["--sub-queue", "'high'", "NAME:PRIORITY"]),
+        ("serve . --sub-queue high:0", ["--sub-queue", "'high:0'", "NAME:PRIORITY"]),
+        ("serve . --queue a.b", ["--queue", "'a.b'", "parent"]),
+        ("serve . --queue a --queue b", ["--queue", "2", "1"]),
+        ("serve . . --queue a --queue a", ["--queue", "a, a", "different"]),
+        ("serve . --startup-timeout 0", ["--startup-timeout", "'0'", "1 or more"]),
+        ("serve . --frob", ["--frob"]),
+        ("serve . --por 1", ["--por"]),
+        ("demo --handler nope", ["--handler", "'nope'", "demo"]),
+        ("demo --worker ''", ["--worker", "''", "a command"]),
+        ("enqueue {}", ["--queue"]),
+        ("enqueue --queue q", ["PAYLOAD"]),
+        ("enqueue --queue q nonsense", ["PAYLOAD", "'nonsense'", "a JSON object"]),
+        ("enqueue --queue q [1]", ["PAYLOAD", "'[1]'", "a JSON object"]),
+        ("enqueue --queue q --server nowhere {}", ["--server", "'nowhere'", "http://"]),
+        ("enqueue --queue q --count 0 {}", ["--count", "'0'", "1 or more"]),
+        ("enqueue --queue q --timeout -1 {}", ["--timeout"]),
+    ],
+)
+def test_a_command_line_that_makes_no_sense_is_one_line_with_option_value_and_what_is_allowed(
+    arguments: str, words: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from harness import cli
+
+    monkeypatch.setattr(cli.signal, "signal", lambda *_: None)
+    try:
+        status: Any = cli.run(shlex.split(arguments))
+    except SystemExit as end:
+        status = end.code
+
+    said = capsys.readouterr()
+    assert status == 2
+    assert said.out == ""
+    assert len(said.err.splitlines()) == 1
+    assert [word for word in words if word not in said.err] == [], said.err
+
+
+@pytest.mark.parametrize("value", ["9x=canary", "canary", "=canary"])
+def test_a_vault_that_makes_no_sense_is_refused_without_its_value(value: str) -> None:
+    done = harness("serve", ".", "--vault", value)
+
+    assert done.returncode == 2
+    assert "--vault" in done.stderr
+    assert "canary" not in done.stderr
+
+
+def test_help_names_every_command_and_option() -> None:
+    assert all(name in harness("--help").stdout for name in ("demo", "serve", "enqueue"))
+    options = set(re.findall(r"--[a-z-]+", harness("serve", "--help").stdout))
+    assert {"--host", "--port", "--redis-url", "--repo", "--handler", "--queue", "--vault"} <= options
+
+
+# enqueue ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Iterator[redis.Redis]:
+    with RedisServer(tmp_path / "redis") as server:
+        yield server.client()
+
+
+@pytest.fixture
+def server(db: redis.Redis) -> Iterator[FakeServer]:
+    port = db.connection_pool.connection_kwargs["port"]
+    with FakeServer(
+        f"redis://127.0.0.1:{port}/0", [QueueConfig(name="inference", git_url="unused://")]
+    ) as running:
+        yield running
+
+
+@pytest.fixture
+def enqueue(server: FakeServer) -> Callable[..., subprocess.CompletedProcess[str]]:
+    def call(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        where = ("--server", server.url, "--key", server.client_key, "--queue", "inference")
+        return harness("enqueue", *where, *arguments, **options)
+
+    return call
+
+
+Enqueue = Callable[..., subprocess.CompletedProcess[str]]
+
+
+class Answering:
+    """Stands in for a worker: every pending task ends as its payload says."""
+
+    def __init__(self, db: redis.Redis) -> None:
+        self._db = db
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stop.wait(0.02):
+            task_id = self._db.rpop(asynq.key(Q, "pending"))
+            if task_id is not None:
+                self._end(task_id.decode())
+
+    def _end(self, task_id: str) -> None:
+        task = asynq.get_task(self._db, Q, task_id)
+        assert task is not None
+        payload = json.loads(task.message["payload"])
+        outcome = (
+            {"state": "archived", "error_msg": payload["fail"]}
+            if "fail" in payload
+            else {"state": "completed", "result": json.dumps({"got": payload})}
+        )
+        self._db.hset(asynq.task_key(Q, task_id), mapping=outcome)
+
+
+def test_enqueue_prints_the_ids_of_what_it_sent(enqueue: Enqueue, db: redis.Redis) -> None:
+    one = enqueue("--timeout=17", '{"n": "ü"}')
+    several = enqueue("--count=3", '{"n": 2}')
+
+    assert (one.returncode, several.returncode) == (0, 0), one.stderr + several.stderr
+    assert asynq.get_pending(db, Q) == [*one.stdout.split(), *several.stdout.split()]
+    task = asynq.get_task(db, Q, one.stdout.strip())
+    assert task is not None
+    assert (json.loads(task.message["payload"]), task.message["timeout"]) == ({"n": "ü"}, 17)
+
+
+def test_enqueue_reads_one_object_a_line_from_stdin(enqueue: Enqueue, db: redis.Redis) -> None:
+    done = enqueue("-", input='{"n": 1}\n\n{"n": 2}\n')
+
+    ids = done.stdout.split()
+    assert asynq.get_pending(db, Q) == ids
+    tasks = [asynq.get_task(db, Q, task_id) for task_id in ids]
+    assert [task and json.loads(task.message["payload"]) for task in tasks] == [{"n": 1}, {"n": 2}]
+
+
+def test_a_bad_line_on_stdin_sends_nothing(enqueue: Enqueue, db: redis.Redis) -> None:
+    done = enqueue("-", input='{"n": 1}\n{"n": \n')
+
+    assert done.returncode == 2
+    assert asynq.get_pending(db, Q) == []
+
+
+def test_waiting_prints_results_in_the_order_of_sending(enqueue: Enqueue, db: redis.Redis) -> None:
+    with Answering(db):
+        done = enqueue("--wait", "-", input='{"n": 1}\n{"n": 2}\n')
+
+    assert done.returncode == 0, done.stderr
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [answer["result"] for answer in answers] == [{"got": {"n": 1}}, {"got": {"n": 2}}]
+
+
+def test_a_task_that_failed_is_shown_with_its_error_and_makes_the_status_1(
+    enqueue: Enqueue, db: redis.Redis
+) -> None:
+    with Answering(db):
+        done = enqueue("--wait", "-", input='{"fail": "ValueError: no"}\n{"n": 2}\n')
+
+    assert done.returncode == 1
+    failed, good = (json.loads(line) for line in done.stdout.splitlines())
+    assert (failed["state"], failed["error"], failed["result"]) == ("archived", "ValueError: no", None)
+    assert good["state"] == "completed"
+
+
+def test_waiting_ends_when_its_time_is_up(enqueue: Enqueue) -> None:
+    done = enqueue("--wait", "--wait-timeout=1", "{}")
+
+    assert done.returncode == 1
+    answer = json.loads(done.stdout)
+    assert answer["state"] == "pending"
+    assert "in time" in answer["error"]
+
+
+def test_a_task_whose_result_is_not_kept_does_not_make_it_wait_for_ever(
+    enqueue: Enqueue, db: redis.Redis
+) -> None:
+    def forget() -> bool:
+        return any(db.delete(key) for key in db.scan_iter(asynq.task_key(Q, "*")))
+
+    thread = threading.Thread(target=lambda: wait.until(forget, 30, "a task to forget"), daemon=True)
+    thread.start()
+    done = enqueue("--wait", "{}")
+    thread.join()
+
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["state"] == "gone"
+
+
+def test_server_and_key_come_from_the_environment(server: FakeServer, db: redis.Redis) -> None:
+    import os
+
+    env = {**os.environ, "RUNQY_SERVER_URL": server.url, "RUNQY_CLIENT_KEY": server.client_key}
+
+    done = harness("enqueue", "--queue=inference", "{}", env=env)
+
+    assert done.returncode == 0, done.stderr
+    assert asynq.get_pending(db, Q) == done.stdout.split()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--queue=training"], ["training", "inference"]),
+        (["--key=wrong"], ["Authentication"]),
+        (["--server=http://127.0.0.1:9"], ["http://127.0.0.1:9", "refused"]),
+    ],
+)
+def test_what_the_server_refuses_is_one_line(
+    enqueue: Enqueue, arguments: list[str], words: list[str]
+) -> None:
+    done = enqueue(*arguments, "{}")
+
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert [word for word in words if word not in done.stderr] == []
+
+
+def test_an_interrupted_wait_ends_at_once_with_the_signals_status(
+    server: FakeServer, tmp_path: Path, db: redis.Redis
+) -> None:
+    arguments = ("--server", server.url, "--key", server.client_key, "--queue=inference", "--wait", "{}")
+    with program(tmp_path / "run", "enqueue", *arguments) as waiting:
+        wait.until(lambda: asynq.get_pending(db, Q), 10, "the task", waiting.said)
+        wait.until(lambda: len(server.requests) > 1, 10, "it to wait", waiting.said)
+
+        assert waiting.end(signal.SIGINT) == 128 + signal.SIGINT

@@ -1,0 +1,283 @@
+"""Crashes, backoff, degraded state, limits: what the specification says, judged by what handlers write."""
+
+import itertools
+import json
+import random
+import signal
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from appliance.exits import Exit
+from harness import asynq, wait
+from harness.asynq import NewTask
+from tests.integration.world import QUEUE, World
+
+#: A shell, since it starts in two milliseconds: what is measured is the worker.
+SHORT_LIVED = """
+date +"start %s.%N" >> {diary}
+echo '{{"status": "ready"}}'
+date +"end %s.%N" >> {diary}
+exit 1
+"""
+DIARIST = """
+import json, os, sys, time
+diary = open({diary!r}, "a", buffering=1)
+print("start", "-", os.getpid(), time.time(), file=diary)
+if os.environ.get("BROKEN"):
+    sys.exit("this machine has no GPU")
+print(json.dumps({{"status": "ready"}}), flush=True)
+for line in sys.stdin:
+    request = json.loads(line)
+    payload = request["payload"]
+    print("begin", request["task_id"], os.getpid(), time.time(), file=diary)
+    if payload.get("die"):
+        os._exit(9)
+    time.sleep(payload.get("s", 0))
+    print("end", request["task_id"], os.getpid(), time.time(), file=diary)
+    print(json.dumps({{"task_id": request["task_id"], "result": request["retry_count"]}}), flush=True)
+"""
+
+
+def diary(world: World) -> Path:
+    return world.folder / "diary"
+
+
+def written(world: World, word: str) -> list[list[str]]:
+    path = diary(world)
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [line.split() for line in lines if line.startswith(word)]
+
+
+def serve_diarist(world: World, **config: object) -> None:
+    world.serve({"main.py": DIARIST.format(diary=str(diary(world)))}, **config)
+
+
+def pauses(world: World) -> list[float]:
+    """Seconds from each end of the process to its next start."""
+    starts = [float(words[-1]) for words in written(world, "start")]
+    ends = [float(words[-1]) for words in written(world, "end")]
+    return [start - end for start, end in zip(starts[1:], ends, strict=False)]
+
+
+def test_restarts_come_after_1_2_4_8_and_16_times_the_delay_and_then_the_worker_is_degraded(
+    world: World,
+) -> None:
+    world.serve({"main.sh": SHORT_LIVED.format(diary=diary(world))}, startup_cmd="sh main.sh")
+    worker = world.worker(RUNQY_RECOVERY_INITIAL_DELAY="300ms", RUNQY_RECOVERY_MAX_RESTARTS="5")
+    world.event(worker, "child.degraded")
+    assert pauses(world) == pytest.approx([0.3, 0.6, 1.2, 2.4, 4.8], rel=0.15)
+    assert len(written(world, "start")) == 6
+    scheduled = [e["delay_s"] for e in worker.log_events() if e["event"] == "child.restart_scheduled"]
+    assert scheduled == [0.3, 0.6, 1.2, 2.4, 4.8]
+
+
+def test_no_restart_waits_longer_than_the_cap(world: World) -> None:
+    world.serve({"main.sh": SHORT_LIVED.format(diary=diary(world))}, startup_cmd="sh main.sh")
+    worker = world.worker(
+        RUNQY_RECOVERY_INITIAL_DELAY="200ms",
+        RUNQY_RECOVERY_MAX_DELAY="500ms",
+        RUNQY_RECOVERY_BACKOFF_FACTOR="2",
+        RUNQY_RECOVERY_MAX_RESTARTS="4",
+    )
+    world.event(worker, "child.degraded")
+    assert pauses(world) == pytest.approx([0.2, 0.4, 0.5, 0.5], rel=0.15)
+
+
+def test_a_stable_run_forgets_the_crashes_before_it(world: World) -> None:
+    serve_diarist(world)
+    worker = world.worker(
+        RUNQY_RECOVERY_INITIAL_DELAY="200ms",
+        RUNQY_RECOVERY_BACKOFF_FACTOR="5",
+        RUNQY_RECOVERY_COOLDOWN="1500ms",
+        RUNQY_RECOVERY_MAX_RESTARTS="2",
+    )
+    for crash in range(1, 3):
+        world.seed(1, {"die": True}, retry=0)
+        world.event(worker, "child.ready", crash + 1)
+    ready_s = time.monotonic()
+    wait.until(lambda: time.monotonic() > ready_s + 1.6, 3, "the cooldown to pass")
+    for crash in range(3, 5):
+        world.seed(1, {"die": True}, retry=0)
+        world.event(worker, "child.ready", crash + 1)
+    scheduled = [e["delay_s"] for e in worker.log_events() if e["event"] == "child.restart_scheduled"]
+    assert scheduled == [0.2, 1.0, 0.2, 1.0]
+
+
+def test_without_recovery_the_first_crash_is_the_last(world: World) -> None:
+    serve_diarist(world)
+    worker = world.worker(RUNQY_RECOVERY_ENABLED="false")
+    world.running(worker)
+    world.seed(1, {"die": True})
+    world.event(worker, "child.degraded")
+    assert len(written(world, "start")) == 1
+
+
+def test_a_restart_by_hand_recovers_a_degraded_worker(world: World) -> None:
+    serve_diarist(world)
+    broken = world.worker(BROKEN="1", RUNQY_RECOVERY_MAX_RESTARTS="0")
+    (task_id,) = world.seed(1)
+    world.event(broken, "child.degraded")
+    broken.terminate()
+    assert broken.wait(10) == Exit.OK
+    mended = world.worker(RUNQY_RETRY_BASE_DELAY="50ms")
+    world.completed(1, mended)
+    assert world.result(task_id) == 0
+
+
+def test_a_stop_ends_the_longest_wait_at_once(world: World) -> None:
+    world.serve({"main.sh": SHORT_LIVED.format(diary=diary(world))}, startup_cmd="sh main.sh")
+    worker = world.worker(RUNQY_RECOVERY_INITIAL_DELAY="10m", RUNQY_RECOVERY_MAX_DELAY="10m")
+    world.event(worker, "child.restart_scheduled")
+    begun = time.monotonic()
+    worker.terminate()
+    assert worker.wait(5) == Exit.OK
+    assert time.monotonic() - begun < 1
+
+
+def test_nothing_is_taken_while_the_process_is_down_and_nothing_is_charged_for_it(world: World) -> None:
+    serve_diarist(world)
+    worker = world.worker(RUNQY_RECOVERY_INITIAL_DELAY="2s")
+    world.running(worker)
+    (victim,) = world.seed(1, {"die": True}, retry=0)
+    world.event(worker, "child.restart_scheduled")
+    wait.until(lambda: asynq.where_is(world.db, QUEUE, victim) == "archived", 1, "its end", worker.tail)
+    wait.until(lambda: world.db.info("clients")["blocked_clients"] == 0, 1, "the watch to end", worker.tail)
+    ids = world.seed(20)
+    while len(written(world, "start")) == 1:
+        assert asynq.get_active(world.db, QUEUE) == [] or len(written(world, "start")) == 2
+    world.completed(20, worker)
+    assert [world.result(task_id) for task_id in ids] == [0] * 20
+
+
+def test_tasks_survive_a_process_that_is_killed_again_and_again(world: World) -> None:
+    serve_diarist(world)
+    ids = world.seed(300, {"s": 0.02}, retry=25)
+    worker = world.worker(
+        RUNQY_CONCURRENCY="4",
+        RUNQY_RECOVERY_MAX_RESTARTS="1000",
+        RUNQY_RECOVERY_MAX_DELAY="50ms",
+        RUNQY_RETRY_MAX_DELAY="100ms",
+    )
+    world.running(worker)
+    until_s, rng, kills = time.monotonic() + 10, random.Random(7), 0
+    while time.monotonic() < until_s:
+        next_s = time.monotonic() + 0.3 * rng.uniform(0.8, 1.2)
+        wait.until(lambda next_s=next_s: time.monotonic() > next_s, 2, "the next kill")
+        for pid in worker.children():
+            kills += 1
+            try:
+                psutil.Process(pid).send_signal(signal.SIGKILL)
+            except psutil.NoSuchProcess:
+                continue
+    world.completed(300, worker, 60)
+    assert kills > 20
+    assert {task_id for task_id in ids if asynq.where_is(world.db, QUEUE, task_id) != "completed"} == set()
+    # A process works on its tasks one after the other: two runs of a task at a time would be two
+    # processes at a time, and their lines would be mixed.
+    by_process = [pid for pid, _ in itertools.groupby(words[2] for words in written(world, ""))]
+    assert len(by_process) == len(set(by_process)) > 20
+
+
+def test_a_degraded_worker_is_no_black_hole_beside_a_healthy_one(world: World) -> None:
+    serve_diarist(world)
+    took = []
+    for with_degraded in (False, True):
+        if with_degraded:
+            broken = world.worker(
+                BROKEN="1", RUNQY_RECOVERY_MAX_RESTARTS="0", RUNQY_DEPLOYMENT_DIR=str(world.folder / "other")
+            )
+            world.event(broken, "child.degraded")
+        healthy = world.worker()
+        world.running(healthy)
+        done = len(asynq.get_completed(world.db, QUEUE))
+        begun = time.monotonic()
+        ids = world.seed(500, {"s": 0.01})
+        world.completed(done + 500, healthy, 60)
+        took.append(time.monotonic() - begun)
+        assert all(asynq.where_is(world.db, QUEUE, task_id) == "completed" for task_id in ids)
+        healthy.terminate()
+        assert healthy.wait(10) == Exit.OK
+    assert asynq.get_archived(world.db, QUEUE) == {}
+    # The last of them may be a task that was put off for five seconds.
+    assert took[1] < took[0] * 1.2 + 5.5
+
+
+@pytest.mark.parametrize(
+    ("fields", "setting", "reason"),
+    [
+        ({"timeout_s": 1}, {}, "timeout"),
+        ({"stamps": {"active_timeout": 1}}, {}, "timeout"),
+        ({}, {"RUNQY_ACTIVE_TIMEOUT": "1s"}, "timeout"),
+        ({"message": {"deadline": 2}}, {}, "deadline"),
+        ({"timeout_s": 60, "stamps": {"active_timeout": 1}}, {"RUNQY_ACTIVE_TIMEOUT": "30s"}, "timeout"),
+    ],
+)
+def test_a_task_that_runs_too_long_fails_and_its_process_is_replaced(
+    world: World, fields: dict[str, dict[str, int]], setting: dict[str, str], reason: str
+) -> None:
+    serve_diarist(world)
+    worker = world.worker(RUNQY_CONCURRENCY="2", **setting)
+    world.running(worker)
+    if "message" in fields:
+        fields = {"message": {"deadline": int(time.time()) + 2}}
+    (stuck,) = world.seed(1, {"s": 600}, retry=0, **fields)
+    (innocent,) = world.seed(1, {"s": 0}, retry=0)
+    world.completed(1, worker)
+    assert asynq.where_is(world.db, QUEUE, stuck) == "archived"
+    task = asynq.get_task(world.db, QUEUE, stuck)
+    assert task is not None
+    assert reason in task.fields["error_msg"]
+    assert world.result(innocent) == 0
+    assert len(written(world, "start")) == 2
+    assert "child.crashed" not in {event["event"] for event in worker.log_events()}
+
+
+def test_a_task_that_waited_too_long_is_archived_without_a_run(world: World) -> None:
+    serve_diarist(world)
+    (late,) = asynq.seed_pending(world.db, QUEUE, NewTask({"n": 1}, stamps={"pending_timeout": 1}))
+    world.db.hset(asynq.task_key(QUEUE, late), "pending_since", int(time.time()) - 60)
+    (fine,) = world.seed(1)
+    worker = world.worker()
+    world.completed(1, worker)
+    assert asynq.where_is(world.db, QUEUE, late) == "archived"
+    task = asynq.get_task(world.db, QUEUE, late)
+    assert task is not None
+    assert "pending timeout" in task.fields["error_msg"]
+    assert {words[1] for words in written(world, "begin")} == {fine}
+
+
+@pytest.mark.parametrize("mode", ["long_running", "one_shot"])
+def test_a_running_task_can_be_cancelled(world: World, mode: str) -> None:
+    serve_diarist(world, mode=mode)
+    (endless,) = world.seed(1, {"s": 600})
+    worker = world.worker()
+    wait.until(lambda: written(world, "begin"), 30, "the run", worker.tail)
+
+    def cancelled() -> bool:
+        world.db.publish("asynq:cancel", endless)
+        return asynq.where_is(world.db, QUEUE, endless) == "archived"
+
+    wait.until(cancelled, 10, "its end", worker.tail)
+    task = asynq.get_task(world.db, QUEUE, endless)
+    assert task is not None
+    assert "cancelled" in task.fields["error_msg"]
+    world.seed(1)
+    world.completed(1, worker)
+
+
+def test_a_process_that_dies_with_its_tasks_says_why_in_each_of_them(world: World) -> None:
+    serve_diarist(world)
+    (task_id,) = world.seed(1, {"s": 600}, retry=0)
+    worker = world.worker()
+    wait.until(lambda: written(world, "begin"), 30, "the run", worker.tail)
+    for pid in worker.children():
+        psutil.Process(pid).send_signal(signal.SIGKILL)
+    wait.until(lambda: asynq.where_is(world.db, QUEUE, task_id) == "archived", 10, "its end", worker.tail)
+    task = asynq.get_task(world.db, QUEUE, task_id)
+    assert task is not None
+    assert "SIGKILL" in task.fields["error_msg"]
+    crashes = wait.until(lambda: world.db.keys("asynq:workers:*:crashes"), 10, "the dossier", worker.tail)
+    assert json.loads(world.db.lindex(crashes[0], 0))["tasks"] == [task_id]
