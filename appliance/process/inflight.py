@@ -56,9 +56,9 @@ class InFlight:
         self._mark_oldest(now_s)
 
     def answered(self, task_id: str, now_s: float) -> Entry | None:
-        """Let a task go; None for one that is unknown, gone or doomed."""
+        """Let a task go; None for one that is unknown, gone, doomed, or was not sent yet."""
         entry = self._entries.get(task_id)
-        if entry is None or entry.verdict is not None:
+        if entry is None or entry.verdict is not None or not self._begun:
             return None
         del self._entries[task_id]
         self._mark_oldest(now_s)

@@ -51,7 +51,7 @@ class Bench:
             argv=(sys.executable, "main.py"),
             cwd=self.folder,
             env={"PATH": "/usr/local/bin:/usr/bin:/bin", "PYTHONUNBUFFERED": "1", _MARK: self._token},
-            startup_timeout_s=SOON_S,
+            startup_timeout_s=3 * SOON_S,
             stop_grace_s=SOON_S,
         )
         return replace(spec, **changes)

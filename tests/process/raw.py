@@ -1,4 +1,4 @@
-"""The protocol by hand, for handlers that misbehave in ways the SDK would not allow; put beside their main.py."""
+"""The protocol by hand, for handlers that misbehave in ways the SDK would not allow; beside main.py."""
 
 import json
 import sys

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import gevent
+import psutil
 import pytest
 
 from appliance.clock import SystemClock
@@ -294,6 +295,20 @@ def test_a_crash_of_the_real_sdk_in_a_task_is_that_tasks_death(bench: Bench) -> 
     assert outcome == Died("the task process ended while the task ran: exit status 7; last error line: bye")
 
 
+def test_a_killed_process_of_the_real_sdk_is_replaced_by_one_that_answers(bench: Bench) -> None:
+    runner = bench.long_running(SDK_SLEEP)
+    bench.ready(runner)
+    bench.submit(runner, "t1", b"1000")
+    bench.printed("sleeping 1000")
+
+    os.kill(runner.state().pids[0], signal.SIGKILL)
+    assert isinstance(bench.outcome("t1"), Died)
+
+    bench.ready(runner)
+    bench.submit(runner, "t2", b"0")
+    assert bench.outcome("t2") == Succeeded(b'"slept"')
+
+
 def test_the_last_words_are_in_the_report_without_a_line_break_too(bench: Bench) -> None:
     bench.long_running(
         "import os, sys\n"
@@ -309,6 +324,25 @@ def test_the_last_words_are_in_the_report_without_a_line_break_too(bench: Bench)
     assert crash.stderr_tail[-1] == "last words with ***"
     assert len(crash.stderr_tail) <= 50
     assert max(map(len, crash.stderr_tail)) <= 2000
+
+
+def test_what_is_still_in_the_pipes_at_the_exit_counts(bench: Bench) -> None:
+    runner = bench.long_running(
+        "from raw import *\nimport os, sys\nready()\n"
+        "for task in tasks():\n"
+        "    answer(task, 'x' * 50_000); sys.stderr.write('last words'); sys.stderr.flush(); os._exit(3)\n"
+    )
+    bench.ready(runner)
+    process = psutil.Process(runner.state().pids[0])
+    bench.submit(runner)
+
+    # Not a wait that lets others run: the worker must find output and exit at the same moment.
+    deadline_s = time.monotonic() + SOON_S
+    while process.status() != psutil.STATUS_ZOMBIE and time.monotonic() < deadline_s:
+        pass
+
+    assert bench.outcome() == Succeeded(b'"' + b"x" * 50_000 + b'"')
+    assert bench.crash().stderr_tail == ("last words",)
 
 
 def test_an_answer_without_a_line_break_just_before_the_exit_counts(bench: Bench) -> None:
@@ -436,11 +470,11 @@ def test_a_deadline_holds_for_a_task_that_waits_behind_another(bench: Bench) -> 
 
 
 def test_a_cancelled_task_ends_with_its_process(bench: Bench) -> None:
-    runner = bench.long_running(HOLD)
+    runner = bench.long_running(SDK_SLEEP, stop_grace_s=0.2)
     bench.ready(runner)
-    bench.submit(runner, "t1", b'"sleep"')
-    bench.submit(runner, "t2")
-    bench.printed("holding t1")
+    bench.submit(runner, "t1", b"1000")
+    bench.submit(runner, "t2", b"0")
+    bench.printed("sleeping 1000")
 
     runner.cancel("unknown", "nobody's")
     runner.cancel("t1", "somebody asked")
@@ -529,8 +563,25 @@ def test_a_process_that_ignores_every_request_to_end_is_killed_within_the_grace(
 
     # Asked for 0.5 s, SIGTERM for 1 s, then SIGKILL.
     assert 1.5 <= time.monotonic() - began_s < 5.0
-    assert bench.output.count(("stderr", "ignored")) == 1
     assert isinstance(bench.outcome(), Returned)
+
+
+def test_a_second_stop_replaces_the_times_of_the_first_and_sends_no_second_sigterm(bench: Bench) -> None:
+    runner = bench.long_running(
+        "from raw import *\nimport signal, sys, time\n"
+        "signal.signal(signal.SIGTERM, lambda *_: print('ignored', file=sys.stderr))\n"
+        "ready()\n"
+        "while True: time.sleep(1)"
+    )
+    bench.ready(runner)
+    first = gevent.spawn(runner.stop, 1000.0)
+    bench.printed("ignored")
+
+    runner.stop(0.4)
+
+    first.join(SOON_S)
+    assert first.successful()
+    assert bench.output.count(("stderr", "ignored")) == 1
 
 
 def test_a_frozen_process_is_killed_too(bench: Bench) -> None:

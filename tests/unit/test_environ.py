@@ -1,4 +1,4 @@
-"""What a task process is started with: our credentials never, its vaults always, words as a shell has them."""
+"""What a task process is started with: never our credentials, always its vaults."""
 
 import os
 from pathlib import Path

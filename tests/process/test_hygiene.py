@@ -1,0 +1,240 @@
+"""What a process leaves behind: no descendant, no zombie, no descriptor, no orphan."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+
+from appliance.process import autopsy, child, kin
+from appliance.process.work import Died, Succeeded
+from harness import wait
+from tests.process.bench import PATIENT, SOON_S, Bench
+
+#: Starts a grandchild in a way the test says, waits until it runs, then gets ready and serves one task.
+PARENT = """
+from raw import *
+import os, subprocess, sys, time
+pid_file = "grandchild.pid"
+code = "import os, time; open('grandchild.tmp', 'w').write(str(os.getpid())); " \\
+    "os.rename('grandchild.tmp', 'grandchild.pid'); " + {body!r}
+{start}
+while not os.path.exists(pid_file):
+    time.sleep(0.01)
+ready()
+for task in tasks():
+    if task["payload"] == "die":
+        os._exit(1)
+    answer(task, 1)
+"""
+SLEEP = "time.sleep(1000)"
+CHATTER = "\nwhile True: os.write(1, b'still here\\n'); time.sleep(0.05)"
+IN_THE_GROUP = "subprocess.Popen([sys.executable, '-c', code])"
+IN_ITS_OWN_SESSION = "subprocess.Popen([sys.executable, '-c', code], start_new_session=True)"
+ORPHANED = """
+if os.fork() == 0:
+    os.setsid()
+    subprocess.Popen([sys.executable, '-c', code])
+    os._exit(0)
+os.wait()
+"""
+#: Beyond what can be found: another session, no marker, no parent.
+ESCAPED = """
+if os.fork() == 0:
+    os.setsid()
+    subprocess.Popen([sys.executable, '-c', code], env={})
+    os._exit(0)
+os.wait()
+"""
+
+
+def parent(start: str, body: str = SLEEP) -> str:
+    return PARENT.format(start=start, body=body)
+
+
+def grandchild(bench: Bench) -> psutil.Process:
+    return psutil.Process(int((bench.folder / "grandchild.pid").read_text()))
+
+
+def gone(process: psutil.Process) -> bool:
+    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+
+
+@pytest.mark.parametrize(
+    "start",
+    [IN_THE_GROUP, IN_ITS_OWN_SESSION, ORPHANED],
+    ids=["in its group", "in a session of its own", "orphaned in a session of its own"],
+)
+@pytest.mark.parametrize("how", ["crash", "stop"])
+def test_a_grandchild_that_holds_the_pipes_does_not_survive_and_delays_the_exit_by_a_second(
+    bench: Bench, start: str, how: str
+) -> None:
+    runner = bench.long_running(parent(start))
+    bench.ready(runner)
+    left_behind = grandchild(bench)
+    assert not gone(left_behind)
+    began_s = time.monotonic()
+
+    if how == "crash":
+        bench.submit(runner, payload=b'"die"')
+        assert isinstance(bench.outcome(), Died)
+        assert bench.crash().exit == "exit status 1"
+    else:
+        runner.stop(SOON_S)
+
+    assert time.monotonic() - began_s < child.DRAIN_S + 2.0
+    assert gone(left_behind)
+
+
+def test_a_grandchild_that_escaped_and_goes_on_printing_cannot_hold_up_the_exit_for_ever(
+    bench: Bench,
+) -> None:
+    runner = bench.long_running(parent(ESCAPED, CHATTER), replace(PATIENT, max_restarts=0))
+    bench.ready(runner)
+    escaped = grandchild(bench)
+    began_s = time.monotonic()
+
+    try:
+        bench.submit(runner, payload=b'"die"')
+        assert isinstance(bench.outcome(), Died)
+
+        assert time.monotonic() - began_s < 2 * child.DRAIN_S + child.LEFTOVER_S + 3.0
+    finally:
+        escaped.kill()
+
+
+def test_a_killed_worker_takes_its_process_along(bench: Bench, tmp_path: Path) -> None:
+    (tmp_path / "worker.py").write_text(
+        "from gevent import monkey; monkey.patch_all()\n"
+        "import gevent, sys\n"
+        "from pathlib import Path\n"
+        "from tests.process.bench import Bench\n"
+        "bench = Bench(Path(sys.argv[1]))\n"
+        "runner = bench.long_running('from raw import *\\nimport time\\nready(); time.sleep(1000)')\n"
+        "bench.ready(runner)\n"
+        "print(runner.state().pids[0], flush=True)\n"
+        "gevent.sleep(1000)\n"
+    )
+    root = Path(__file__).parents[2]
+    worker = subprocess.Popen(
+        [sys.executable, tmp_path / "worker.py", tmp_path],
+        env=os.environ | {"PYTHONPATH": str(root)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        assert worker.stdout is not None
+        line = b""
+        while not line.strip().isdigit():  # the log goes to stdout as well
+            line = worker.stdout.readline()
+            assert line
+        orphan = psutil.Process(int(line))
+        assert not gone(orphan)
+    finally:
+        worker.send_signal(signal.SIGKILL)
+        worker.wait()
+
+    wait.until(lambda: gone(orphan), SOON_S, "the process to die with its worker")
+
+
+def test_many_restarts_leave_no_descriptor_and_no_zombie_behind(bench: Bench) -> None:
+    dying = "import os; os.write(2, b'last words'); os._exit(1)"
+    # What the event loop itself needs is opened by the first process.
+    bench.long_running(dying).stop(1.0)
+    before = psutil.Process().num_fds()
+
+    runner = bench.long_running(dying, replace(PATIENT, max_restarts=30, initial_delay_s=0.0))
+    wait.until(lambda: runner.state().recovery == "degraded", 60, "degraded", bench.diagnose)
+
+    wait.until(
+        lambda: psutil.Process().num_fds() <= before,
+        SOON_S,
+        f"at most {before} descriptors",
+        lambda: str(psutil.Process().num_fds()),
+    )
+    assert psutil.Process().children() == []
+    assert [crash.stderr_tail for crash in bench.crashes] == [("last words",)] * 31
+
+
+def test_the_process_is_a_session_of_its_own_without_our_descriptors(bench: Bench) -> None:
+    runner = bench.long_running(
+        "from raw import *\nimport os\nready()\n"
+        "for task in tasks():\n"
+        "    who = [os.getpid(), os.getsid(0), os.getpgrp(), sorted(os.listdir('/proc/self/fd'))]\n"
+        "    answer(task, who)"
+    )
+    bench.ready(runner)
+    (pid,) = runner.state().pids
+
+    bench.submit(runner)
+
+    outcome = bench.outcome()
+    assert isinstance(outcome, Succeeded)
+    # The fourth is the listing's own.
+    assert outcome.result == f'[{pid}, {pid}, {pid}, ["0", "1", "2", "3"]]'.encode()
+
+
+def test_a_relative_is_known_by_its_start_as_well_so_that_a_recycled_id_is_spared() -> None:
+    bystander = subprocess.Popen(["sleep", "1000"], start_new_session=True)
+    try:
+        (found,) = kin.find(bystander.pid, "no such token")
+
+        assert (
+            kin.kill(1_000_000_000, "no such token", {kin.Relative(found.pid, found.started_ticks + 1)}) == 0
+        )
+        assert bystander.poll() is None
+
+        assert kin.kill(1_000_000_000, "no such token", {found}) == 1
+        assert bystander.wait(SOON_S) == -signal.SIGKILL
+    finally:
+        bystander.kill()
+        bystander.wait()
+
+
+# What it died of ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("returncode", "out_of_memory", "text"),
+    [
+        (0, False, "exit status 0"),
+        (137, True, "exit status 137"),
+        (-9, False, "SIGKILL"),
+        (-9, True, "SIGKILL (out of memory: cgroup oom_kill rose)"),
+        (-11, True, "SIGSEGV"),
+        (-63, False, "signal 63"),
+    ],
+)
+def test_an_exit_is_said_in_words(returncode: int, out_of_memory: bool, text: str) -> None:
+    assert autopsy.describe(returncode, out_of_memory) == text
+
+
+@pytest.mark.parametrize(
+    ("membership", "file"),
+    [
+        ("0::/worker\n", "worker/memory.events"),
+        ("0::/not/visible\n", "memory.events"),
+        ("5:cpu,cpuacct:/x\n4:memory:/x\n", "memory/x/memory.oom_control"),
+        ("4:memory:/x\n", "memory/memory.oom_control"),
+    ],
+    ids=["v2", "v2 in a container", "v1", "v1 in a container"],
+)
+def test_the_kernels_count_of_memory_kills_is_found(tmp_path: Path, membership: str, file: str) -> None:
+    proc, cgroup = tmp_path / "proc", tmp_path / "cgroup"
+    (proc / "self").mkdir(parents=True)
+    (proc / "self" / "cgroup").write_text(membership)
+    (cgroup / file).parent.mkdir(parents=True)
+    (cgroup / file).write_text("oom 5\noom_kill 3\noom_kill_disable 0\n")
+
+    assert autopsy.oom_kills(proc, cgroup) == 3
+
+
+def test_where_the_count_is_not_readable_it_is_unknown(tmp_path: Path) -> None:
+    assert autopsy.oom_kills(tmp_path, tmp_path) is None
+    assert autopsy.memory_peak_bytes(os.getpid(), tmp_path) is None
+    assert (autopsy.memory_peak_bytes(os.getpid()) or 0) > 1_000_000
