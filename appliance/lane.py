@@ -83,13 +83,8 @@ class Lane:
         registration = self._registration
         self.deployed = deployer.deploy(self.parent, registration.deployment, registration.git_token)
 
-    def start(
-        self, failed: Callable[["gevent.Greenlet[..., Any]"], None], changed: Callable[[], None]
-    ) -> None:
-        """Start the process and the loops.
-
-        ``failed`` is told of a loop that ended by a defect, ``changed`` when the runner's state did.
-        """
+    def start(self, changed: Callable[[], None]) -> None:
+        """Start the process and the loops; ``changed`` is called when the runner's state did."""
         wake = Event()
 
         def on_change() -> None:
@@ -97,7 +92,7 @@ class Lane:
             changed()
 
         self._runner = self._make_runner(on_change)
-        self._dispatcher = self._make_dispatcher(self._runner, wake, failed)
+        self._dispatcher = self._make_dispatcher(self._runner, wake)
         self._runner.start()
 
     @property
@@ -188,9 +183,7 @@ class Lane:
         )
         self._tools.crashes.add(record)
 
-    def _make_dispatcher(
-        self, runner: Runner, wake: Event, failed: Callable[["gevent.Greenlet[..., Any]"], None]
-    ) -> Dispatcher:
+    def _make_dispatcher(self, runner: Runner, wake: Event) -> Dispatcher:
         tools, settings = self._tools, self._tools.settings
         policy = Policy(settings.retry, settings.tasks)
         names = [sub_queue.name for sub_queue in self.sub_queues]
@@ -224,10 +217,7 @@ class Lane:
             "forwarder": lambda: ticker.run("forwarder", forwarder.tick, self._stop),
             "canceller": lambda: ticker.run("canceller", canceller.tick, self._stop),
         }
-        for loop in loops.values():
-            greenlet = gevent.spawn(loop)
-            greenlet.link_exception(failed)
-            self._greenlets.append(greenlet)
+        self._greenlets += [gevent.spawn(loop) for loop in loops.values()]
         return dispatcher
 
     def _broker(self, channel: Channel) -> Broker:

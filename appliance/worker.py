@@ -15,7 +15,6 @@ import socket
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.metadata import version
-from typing import Any
 
 import gevent
 import gevent.pool
@@ -129,8 +128,8 @@ class Worker:
             queues=list(self._settings.worker.queues),
             python=platform.python_version(),
         )
+        gevent.get_hub().handle_error = self._unhandled  # type: ignore[method-assign, assignment]
         bootstrap = gevent.spawn(self._bootstrap)
-        bootstrap.link_exception(self._failed)
         self._stop.wait()
         # Kills what bootstrap is doing, be it a git clone or a wait; nothing to do once it is over.
         bootstrap.kill()
@@ -197,8 +196,7 @@ class Worker:
             channel = Channel(endpoint, f"runqy-appliance:{self._identity.worker_id}:heartbeat")
             heartbeat = Heartbeat(channel, self._identity, self._vitals, self._outbound, system, self._clock)
             self._heartbeats.append(heartbeat)
-            loop = self._heart.spawn(ticker.run, "heartbeat", heartbeat.tick, self._heart_stop)
-            loop.link_exception(self._failed)
+            self._heart.spawn(ticker.run, "heartbeat", heartbeat.tick, self._heart_stop)
 
     def _make_deployer(self) -> Deployer:
         settings = self._settings
@@ -208,7 +206,7 @@ class Worker:
 
     def _start_lane(self, lane: Lane, deployer: Deployer) -> None:
         lane.deploy(deployer)
-        lane.start(self._failed, self._mind_degraded)
+        lane.start(self._mind_degraded)
 
     def _vitals(self) -> Vitals:
         states = {lane.parent: lane.runner.state() for lane in self._lanes if lane.runner is not None}
@@ -232,13 +230,22 @@ class Worker:
 
     def _mind_degraded(self) -> None:
         if self._settings.recovery.degraded_policy == "exit" and all(lane.degraded for lane in self._lanes):
-            self._failure = self._failure or ProcessDegraded("no task process is left to run tasks")
-            self._stop.set()
+            self._fail(ProcessDegraded("no task process is left to run tasks"))
 
-    def _failed(self, greenlet: "gevent.Greenlet[..., Any]") -> None:
-        if self._failure is None:
-            self._failure = greenlet.exception
+    def _fail(self, why: BaseException) -> None:
+        self._failure = self._failure or why
         self._stop.set()
+
+    def _unhandled(
+        self, context: object, kind: type[BaseException], value: BaseException | None, _traceback: object
+    ) -> None:
+        """Take what ended a greenlet and was caught by nobody: a worker that lacks one is no worker.
+
+        gevent's hub calls this (``Hub.handle_error``) with the greenlet as ``context``. Of a thread's
+        error, too, with the thread's function: that one is raised where its result is waited for.
+        """
+        if not isinstance(context, tuple) and not issubclass(kind, gevent.GreenletExit):
+            self._fail(value or kind())
 
     def _shut_down(self) -> None:
         self._each_lane(lambda lane: lane.drain(self._hurry))

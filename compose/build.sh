@@ -1,7 +1,8 @@
 #!/bin/sh
 # Builds an image of this project: `compose/build.sh worker` or `compose/build.sh harness`.
 #
-# BASE_IMAGE     the base; default: python:3.12-slim-bookworm if it is here or can be pulled, else one made here
+# BASE_IMAGE     the base; default: python:3.12-slim-bookworm if it is here, else the one made here before, else
+#                pull the former, else make the latter
 # PULL_TIMEOUT   seconds a pull may take (120)
 # PIP_INDEX_URL, PIP_EXTRA_INDEX_URL, PIP_TRUSTED_HOST, http_proxy, https_proxy, no_proxy
 #                are handed to the build where set, and do not stay in the image
@@ -37,7 +38,11 @@ if [ -n "${BASE_IMAGE:-}" ]; then
 elif docker image inspect "$public_base" >/dev/null 2>&1; then
     base=$public_base
     say "the base is $base, which is here"
-elif say "pulling $public_base" && timeout "${PULL_TIMEOUT:-120}" docker pull --quiet "$public_base"; then
+elif docker image inspect "$local_base" >/dev/null 2>&1; then
+    say "the base is $local_base, which was made here; remove it to pull $public_base"
+    compose/base/build.sh
+    base=$local_base
+elif say "pulling $public_base (at most ${PULL_TIMEOUT:-120} s)" && timeout "${PULL_TIMEOUT:-120}" docker pull --quiet "$public_base"; then
     base=$public_base
 else
     say "no registry gave us $public_base: using $local_base instead"

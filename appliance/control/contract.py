@@ -5,7 +5,6 @@ ignored, optional ones get the server's documented defaults, and a missing or il
 required one is a :class:`~appliance.errors.RegistrationRejected` that lists every problem.
 """
 
-import math
 import re
 import shlex
 from collections.abc import Mapping
@@ -19,6 +18,8 @@ from appliance.errors import RegistrationRejected
 DEFAULT_REDIS_PORT = 6379
 #: Priority of a queue that the server gave none.
 DEFAULT_PRIORITY = 1
+#: Seconds that a time limit may have: a year.
+LONGEST_S = 31_622_400
 #: Characters of a wrong value that are worth showing.
 SHOWN_VALUE_LENGTH = 80
 _ADDRESS = re.compile(
@@ -145,7 +146,7 @@ class _Section:
             return ""
         if not isinstance(value, str):
             self.wrong(key, "must be a string", value, secret=secret)
-        elif "\0" in value or (required and not value.strip()):
+        elif not _is_clean(value) or (required and not value.strip()):
             self.wrong(key, "must be visible text", value, secret=secret)
         else:
             return value
@@ -165,8 +166,8 @@ class _Section:
         value = self.get(key)
         if value is None or (_is_number(value) and value == 0):
             return default
-        if not _is_number(value) or not math.isfinite(value) or value < 0:
-            self.wrong(key, "must be a positive number of seconds", value)
+        if not _is_number(value) or not 0 < value <= LONGEST_S:
+            self.wrong(key, f"must be a positive number of seconds, at most {LONGEST_S}", value)
             return default
         return float(value)
 
@@ -249,6 +250,8 @@ def _vaults(root: _Section) -> dict[str, str]:
     for key, entry in value.items():
         if not isinstance(entry, str):
             entries.wrong(key, "must be a string", entry, secret=True)
+        elif not _is_clean(entry):
+            entries.wrong(key, "must be visible text", entry, secret=True)
     return {key: entry for key, entry in value.items() if isinstance(entry, str)}
 
 
@@ -258,6 +261,11 @@ def _is_whole(value: object) -> TypeGuard[int]:
 
 def _is_number(value: object) -> TypeGuard[int | float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_clean(text: str) -> bool:
+    """No program takes a zero byte; half a surrogate pair, which JSON can spell, has no bytes at all."""
+    return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _shown(value: object) -> str:

@@ -35,6 +35,8 @@ JITTER = 0.1
 QUOTED_LENGTH = 300
 #: Statuses below 500 that say "not now" rather than "no".
 _PASSING = frozenset({408, 425, 429})
+#: What is raised, before anything is sent, about an address or our certificates; sockets' errors are httpx's.
+_OURS = (httpx.UnsupportedProtocol, httpx.LocalProtocolError, httpx.InvalidURL, ValueError, OSError)
 _MASK = "********"
 
 
@@ -116,6 +118,9 @@ class Registrar:
             "os": platform.system().lower() or "unknown",
             "version": self._version,
         }
+        if not self._key.isascii() or not self._key.isprintable():
+            # Here, because httpx would quote the header whole.
+            raise RegistrationRejected("RUNQY_API_KEY holds characters that no HTTP header can")
         # A compressed answer could be far larger than what MAX_BODY_BYTES bounds.
         headers = {"Authorization": f"Bearer {self._key}", "Accept-Encoding": "identity"}
         try:
@@ -127,6 +132,11 @@ class Registrar:
                 client.stream("POST", self._url, json=body, headers=headers) as response,
             ):
                 return self._checked(response)
+        except _OURS as exc:
+            text = self._quoted(str(exc))
+            raise RegistrationRejected(
+                f"{self._where()} cannot be asked: {text}; check RUNQY_SERVER_URL"
+            ) from exc
         except httpx.TransportError as exc:
             problem = f"{self._where()} cannot be reached: {self._quoted(str(exc) or type(exc).__name__)}"
             if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in _causes(exc)):
@@ -134,12 +144,6 @@ class Registrar:
                     f"{problem}; a private authority's certificate can be named in SSL_CERT_FILE"
                 ) from exc
             raise RegistrationUnavailable(problem) from exc
-        except (httpx.HTTPError, httpx.InvalidURL, ValueError, OSError) as exc:
-            # No from: a header refused for its characters is quoted whole in httpx's own error, key included.
-            text = self._quoted(str(exc))
-            raise RegistrationRejected(
-                f"{self._where()} cannot be asked: {text}; check RUNQY_SERVER_URL and RUNQY_API_KEY"
-            ) from None
 
     def _checked(self, response: httpx.Response) -> bytes:
         status = response.status_code

@@ -32,7 +32,7 @@ _HELPER = (
     '!f() { if [ "$1" = get ]; then '
     'printf "username=%s\\npassword=%s\\n" "$RUNQY_LOGIN_USER" "$RUNQY_LOGIN_PASSWORD"; fi; }; f'
 )
-#: Of somebody else's repository (a git hook that started us), or a window that asks for a password.
+#: Of somebody else's repository (a git hook that started us), another Python, or a window for a password.
 _NOT_OURS = frozenset(
     {
         "GIT_DIR",
@@ -43,13 +43,18 @@ _NOT_OURS = frozenset(
         "GIT_COMMON_DIR",
         "GIT_NAMESPACE",
         "GIT_PREFIX",
-        "GIT_TRACE",
-        "GIT_TRACE_CURL",
+        "GIT_SHALLOW_FILE",
+        "GIT_CONFIG",
+        "GIT_DEFAULT_HASH",
         "GIT_CURL_VERBOSE",
         "GIT_ASKPASS",
         "SSH_ASKPASS",
+        "PYTHONHOME",
+        "PYTHONPATH",
     }
 )
+#: ``GIT_TRACE`` and its many kinds, which print what git sends.
+_TRACES = "GIT_TRACE"
 #: A host that is seen for the first time is trusted, one that changed its key is not; nothing is ever asked.
 _SSH = (
     "ssh -o BatchMode=yes -o StrictHostKeyChecking=accept-new -o ConnectTimeout=30 -o ServerAliveInterval=15"
@@ -57,8 +62,15 @@ _SSH = (
 
 
 def without_credentials(inherited: Mapping[str, str]) -> dict[str, str]:
-    """The environment for programs that deploy: English messages, and none of the worker's own settings."""
-    kept = {name: value for name, value in inherited.items() if not name.startswith("RUNQY_")}
+    """The environment for programs that deploy: English messages, none of the worker's own settings.
+
+    Nor what would have them work on another repository or with another Python's packages.
+    """
+    kept = {
+        name: value
+        for name, value in inherited.items()
+        if name not in _NOT_OURS and not name.startswith(("RUNQY_", _TRACES))
+    }
     return {**kept, "LC_ALL": "C.UTF-8", "LANGUAGE": "C", "PYTHONUNBUFFERED": "1"}
 
 
@@ -70,8 +82,7 @@ def git_environment(
 
     Raises :class:`~appliance.errors.DeploymentRejected` for a key that cannot be read.
     """
-    env = {name: value for name, value in without_credentials(inherited).items() if name not in _NOT_OURS}
-    env["GIT_TERMINAL_PROMPT"] = "0"
+    env = without_credentials(inherited) | {"GIT_TERMINAL_PROMPT": "0"}
     config = [*_CONFIG, ("safe.directory", str(folder))]
     if login is not None:
         env |= {"RUNQY_LOGIN_USER": login.user, "RUNQY_LOGIN_PASSWORD": login.password}

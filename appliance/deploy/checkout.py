@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 from typing import TypeVar
 
@@ -25,7 +26,7 @@ T = TypeVar("T")
 #: Calls what it is given again, a configured number of times, while that is Unavailable.
 Insist = Callable[[str, Callable[[], T]], T]
 
-#: Inside ``.git``: written last, it tells a whole clone from a half-built one.
+#: Inside ``.git``: it tells a clone that we made, once whole, from a folder of somebody else's.
 RECORD = "runqy.json"
 
 
@@ -68,7 +69,7 @@ class Checkouts:
         try:
             return self._insist("git", lambda: self._attempt(git, step, reason, wanted))
         except DeploymentUnavailable as exc:
-            if found is None or not may_stay(found, head, wanted.url, wanted.ref, wanted.code_path):
+            if found is None or not may_stay(found, wanted.url, wanted.ref, wanted.code_path):
                 raise
             self._restore(git, found, exc)
             note = f"the repository cannot be reached; commit {found.commit} of an earlier start is used"
@@ -90,19 +91,16 @@ class Checkouts:
         git.forget_interruption()
         head = git.head()
         commit = head if head == tip.object_id else git.fetch(tip)
-        if commit != head:
-            # Without a record, it is a half-built clone for whoever comes after a crash in here.
-            remove(self._folder / ".git" / RECORD)
         git.check_out(commit)
-        return self._finished(Checkout(wanted.url, wanted.ref, wanted.code_path, commit))
+        return self._finished(self._folder, Checkout(wanted.url, wanted.ref, wanted.code_path, commit))
 
     def _restore(self, git: Git, found: Checkout, exc: DeploymentUnavailable) -> None:
         """Undo an update that broke off in the middle; what it needs is here from when it was whole."""
+        git.forget_interruption()
         try:
             git.check_out(found.commit)
-        except CommandFailed:
+        except (CommandFailed, DeploymentUnavailable):
             raise exc from None
-        self._finished(found)
 
     def _clone(self, tip: Tip, wanted: Wanted) -> Checkout:
         unfinished = self._folder.with_name(f".{self._folder.name}.new")
@@ -114,13 +112,33 @@ class Checkouts:
             git.check_out(commit)
         except CommandFailed as exc:
             raise DeploymentRejected(str(exc)) from exc
-        remove(self._folder)
-        unfinished.rename(self._folder)
-        return self._finished(Checkout(wanted.url, wanted.ref, wanted.code_path, commit))
+        checkout = Checkout(wanted.url, wanted.ref, wanted.code_path, commit)
+        self._finished(unfinished, checkout)
+        self._replace_by(unfinished)
+        return checkout
 
-    def _finished(self, checkout: Checkout) -> Checkout:
-        if (self._folder / ".gitmodules").exists():
+    def _finished(self, folder: Path, checkout: Checkout) -> Checkout:
+        if (folder / ".gitmodules").exists():
             self.notes.append("the repository has submodules; they are not checked out")
             self._log.warning("deploy.submodules_left_out")
-        write_json(self._folder / ".git" / RECORD, to_record(checkout))
+        write_json(folder / ".git" / RECORD, to_record(checkout))
         return checkout
+
+    def _replace_by(self, clone: Path) -> None:
+        """Put ``clone`` in the folder's place; what we made there goes, what we did not is kept beside it."""
+        old = self._folder.with_name(f".{self._folder.name}.old")
+        remove(old)
+        if (self._folder / ".git" / RECORD).exists():
+            self._folder.rename(old)
+        elif self._folder.exists():
+            kept = _unused(self._folder.with_name(f"{self._folder.name}.before"))
+            self._folder.rename(kept)
+            self.notes.append(f"{self._folder} was no clone of a worker's; it is {kept.name} now")
+            self._log.warning("deploy.folder_moved_aside", folder=str(self._folder), now=str(kept))
+        clone.rename(self._folder)
+        remove(old)
+
+
+def _unused(path: Path) -> Path:
+    numbered = (path.with_name(f"{path.name}.{number}") for number in count(2))
+    return next(candidate for candidate in chain([path], numbered) if not candidate.exists())

@@ -72,7 +72,8 @@ class Output:
 class Runner:
     """Runs commands one after another.
 
-    ``redact`` cleans every line before anybody sees it. ``on_line`` is handed every line.
+    ``redact`` cleans every line before anybody sees it. ``on_line`` is handed every line, ``on_tick``
+    is called a few times a second while a program runs, whether it says something or not.
     ``keep_open`` are file descriptors that programs inherit; a lock among them stays taken while a
     program outlives a killed worker.
     """
@@ -83,11 +84,13 @@ class Runner:
         redact: Callable[[str], str],
         on_line: OnLine = lambda _line: None,
         keep_open: tuple[int, ...] = (),
+        on_tick: Callable[[], None] = lambda: None,
     ) -> None:
         self._clock = clock
         self._redact = redact
         self._on_line = on_line
         self._keep_open = keep_open
+        self._on_tick = on_tick
 
     def run(self, command: Command, limits: Limits, on_line: OnLine | None = None) -> Output:
         """Run ``command`` to its end; ``on_line`` is handed its lines, too.
@@ -111,6 +114,7 @@ class Runner:
                     break
                 if child.read(_TICK_S):
                     heard_s = self._clock.monotonic()
+                self._on_tick()
             lines.flush()
             left_s = max(0.0, limits.total_s - (self._clock.monotonic() - started_s))
             try:

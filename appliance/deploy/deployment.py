@@ -43,6 +43,8 @@ T = TypeVar("T")
 
 #: Seconds between lines of an installer's or git's output in the log.
 PROGRESS_EVERY_S = 5.0
+#: Seconds between lines that say that it goes on, while they say nothing.
+SILENCE_EVERY_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -114,13 +116,14 @@ class Deployer:
         self._dir.mkdir(parents=True, exist_ok=True)
         lock = stack.enter_context(folder_lock(self._dir / f".{parent}.lock", self._clock))
         progress = _Progress(parent, self._clock)
-        runner = Runner(self._clock, self._redact, progress.heard, keep_open=(lock,))
+        runner = Runner(self._clock, self._redact, progress.heard, (lock,), progress.tick)
         clone = self._dir / parent
 
+        login = choose_login(source, git_token, self._git.token)
+        if login is not None and not source.encrypted:
+            log.warning("deploy.token_unencrypted", queue=parent, origin=source.origin)
+
         def make_git(folder: Path) -> Git:
-            login = choose_login(source, git_token, self._git.token)
-            if login is not None and not source.encrypted:
-                log.warning("deploy.token_unencrypted", queue=parent, origin=source.origin)
             ssh_key = self._git.ssh_key if source.transport is Transport.SSH else None
             env = stack.enter_context(git_environment(os.environ, folder, login, ssh_key))
             return Git(folder, source.url, runner, env)
@@ -172,14 +175,23 @@ class _Progress:
         self._log = log.bind(queue=parent)
         self._clock = clock
         self._said_s = clock.monotonic()
+        self._latest = ""
+        self._is_news = False
 
     def heard(self, line: str) -> None:
-        now_s = self._clock.monotonic()
-        if now_s - self._said_s < PROGRESS_EVERY_S:
-            self._log.debug("deploy.output", line=line)
+        self._log.debug("deploy.output", line=line)
+        self._latest, self._is_news = line, True
+
+    def tick(self) -> None:
+        waited_s = self._clock.monotonic() - self._said_s
+        if self._is_news and waited_s >= PROGRESS_EVERY_S:
+            self._log.info("deploy.progress", line=self._latest)
+        elif waited_s >= SILENCE_EVERY_S:
+            self._log.info("deploy.still_working", last_line=self._latest)
+        else:
             return
-        self._said_s = now_s
-        self._log.info("deploy.progress", line=line)
+        self._said_s += waited_s
+        self._is_news = False
 
 
 def _base_python() -> Path:

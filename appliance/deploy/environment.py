@@ -86,7 +86,7 @@ class Environment:
             step=step.value,
             reason=reason,
             installer=installer.name,
-            dependencies=dependencies.declared_in,
+            dependencies=str(dependencies.declared_in),
         )
         if step is EnvironmentStep.REBUILD:
             self._build(installer, facts)

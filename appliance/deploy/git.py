@@ -4,6 +4,7 @@ Every command names the clone it is about, so that git never looks for a reposit
 around it, which may be somebody's work.
 """
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -43,7 +44,8 @@ class Git:
     def tip(self, branch: str) -> Tip:
         """Ask the remote for a branch, or else a tag, of that name."""
         heads, tags = f"refs/heads/{branch}", f"refs/tags/{branch}"
-        argv = ("git", "ls-remote", "--quiet", "--", self._url, heads, tags)
+        # In no repository at all: a damaged clone must not be in the way.
+        argv = ("git", f"--git-dir={os.devnull}", "ls-remote", "--quiet", "--", self._url, heads, tags)
         said = self._remote(Command(argv, self.folder.parent, self._env), _ASK)
         listed = (line.partition("\t") for line in said.splitlines())
         found = {ref: object_id for object_id, _, ref in listed}

@@ -17,7 +17,7 @@ _MAKE = Limits(total_s=600.0, silent_s=600.0)
 #: A package that is compiled may say nothing for a long time.
 _INSTALL = Limits(total_s=2 * 3600.0, silent_s=3600.0)
 #: Settings of the machine's owner that would install somewhere else than into the environment.
-_ELSEWHERE = ("PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_USER", "PYTHONPATH", "PYTHONHOME")
+_ELSEWHERE = ("PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "UV_SYSTEM_PYTHON")
 
 
 class Installer:
@@ -31,7 +31,11 @@ class Installer:
         self._venv_dir = python.parent.parent
         self._runner = runner
         self._env = {name: value for name, value in env.items() if name not in _ELSEWHERE}
-        self._env |= {"VIRTUAL_ENV": str(self._venv_dir), "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+        self._env |= {
+            "VIRTUAL_ENV": str(self._venv_dir),
+            "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+            "PIP_USER": "0",
+        }
         self._uv = uv
 
     @property
@@ -45,7 +49,7 @@ class Installer:
         if self._uv:
             argv: tuple[str, ...] = (self._uv, "venv", "--no-project", "--python", str(base_python), *inherit)
         else:
-            argv = (str(base_python), "-m", "venv", *inherit)
+            argv = (str(base_python), "-P", "-m", "venv", *inherit)
         self._run((*argv, str(self._venv_dir)), _MAKE)
 
     def install(self, dependencies: Dependencies) -> None:
@@ -55,7 +59,7 @@ class Installer:
         :class:`~appliance.errors.DeploymentRejected`; both end in the installer's last lines.
         """
         if dependencies.with_poetry:
-            self._run(("poetry", "install", "--only", "main", "--no-root", "--no-interaction"), _INSTALL)
+            self._install_with_poetry()
         elif dependencies.file is not None:
             self._install(("-r", str(dependencies.file)))
         elif dependencies.project is not None:
@@ -69,8 +73,19 @@ class Installer:
         if self._uv:
             tool: tuple[str, ...] = (self._uv, "pip", "install", "--python", str(self._python))
         else:
-            tool = (str(self._python), "-m", "pip", "install", "--no-input", "--progress-bar=off")
+            # -P: the task code's own logging.py is not for pip to import.
+            tool = (str(self._python), "-P", "-m", "pip", "install", "--no-input", "--progress-bar=off")
         self._run((*tool, *arguments), _INSTALL)
+
+    def _install_with_poetry(self) -> None:
+        """Poetry leaves a lock file where there is none, which would bind versions of the code to come."""
+        lock = self._code_dir / "poetry.lock"
+        is_theirs = lock.exists()
+        try:
+            self._run(("poetry", "install", "--only", "main", "--no-root", "--no-interaction"), _INSTALL)
+        finally:
+            if not is_theirs:
+                lock.unlink(missing_ok=True)
 
     def _listed(self, what: str, lines: tuple[str, ...]) -> str:
         path = self._venv_dir / f"runqy-{what}.txt"

@@ -75,9 +75,9 @@ def plan_checkout(
     return CheckoutStep.UPDATE, "the clone is there"
 
 
-def may_stay(found: Checkout | None, head: str | None, url: str, ref: str, code_path: str) -> bool:
-    """Whether what is there can serve while the remote is away: the same thing, whole, as it was left."""
-    return found is not None and found == Checkout(url, ref, code_path, head or "")
+def may_stay(found: Checkout, url: str, ref: str, code_path: str) -> bool:
+    """Whether what is there can serve while the remote is away: it is a commit of the same thing."""
+    return found == Checkout(url, ref, code_path, found.commit)
 
 
 def plan_environment(

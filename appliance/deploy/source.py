@@ -67,6 +67,8 @@ def parse_source(git_url: str) -> Source:
     if not found:
         host, colon, _ = git_url.partition(":")
         is_scp = bool(colon) and "/" not in host
+        if is_scp and host.rpartition("@")[2].startswith("-"):
+            raise _refused(git_url)
         return Source(git_url, Transport.SSH if is_scp else Transport.LOCAL)
     if scheme in {"https", "http"}:
         return _http(git_url)
@@ -149,7 +151,10 @@ def _http(git_url: str) -> Source:
 
 def _ssh(git_url: str) -> Source:
     """SSH keeps the user, who is part of the address, and has no use for a password."""
-    parts = urlsplit(git_url)
+    try:
+        parts = urlsplit(git_url)
+    except ValueError:
+        raise _refused(git_url) from None
     if not parts.hostname or parts.hostname.startswith("-"):
         raise _refused(git_url)
     user, at, host = parts.netloc.rpartition("@")

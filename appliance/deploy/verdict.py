@@ -48,7 +48,7 @@ _GIT_FINAL = _any(
     r"returned error: 4(?!08|25|29)\d\d",
     r"certificate (problem|verify)|certificate verification failed",
     r"transport '.*' not allowed|unable to find remote helper|protocol '.*' is not supported",
-    r"read-only file system",
+    r"read-only file system|dubious ownership",
 )
 _INSTALL_PASSING = _any(
     *_NETWORK,

@@ -1,6 +1,7 @@
 """The images under test, built once a session, and the containers of one end-to-end run."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -65,9 +66,13 @@ def idle(engine: Engine, image: str) -> str:
 
 @pytest.fixture(scope="session")
 def docker_compose_command() -> str:
-    """Version 2 where it is installed, else the older program."""
+    """Version 2 where it is installed, else the older program; an engine without either is a failure."""
     version_2 = subprocess.run(["docker", "compose", "version"], capture_output=True, check=False)
-    return "docker compose" if version_2.returncode == 0 else "docker-compose"
+    if version_2.returncode == 0:
+        return "docker compose"
+    if shutil.which("docker-compose") is None:
+        pytest.fail("neither docker compose nor docker-compose is installed: run make system as root")
+    return "docker-compose"
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 import json
 import random
 import signal
+import sys
 import time
 
 import psutil
@@ -219,6 +220,7 @@ def test_a_wrong_key_ends_the_worker_at_once(world: World) -> None:
     assert worker.wait(10) == Exit.REGISTRATION
     assert time.monotonic() - begun < 5
     assert "not-the-key" not in worker.log_text()
+    assert "Traceback" not in worker.log_text()
 
 
 def test_a_server_that_comes_back_is_registered_with(world: World) -> None:
@@ -241,6 +243,21 @@ def test_code_that_cannot_be_deployed_ends_the_worker_with_its_status(world: Wor
     worker = world.worker()
     assert worker.wait(20) == Exit.DEPLOYMENT
     assert "no-such-branch" in worker.log_text()
+
+
+def test_a_loop_that_ends_by_a_defect_ends_the_worker_visibly(world: World) -> None:
+    world.serve("raw_echo")
+    defect = (
+        "from gevent import monkey; monkey.patch_all()\n"
+        "from appliance.loops.leases import Leases\n"
+        "def tick(self): raise ZeroDivisionError('planted')\n"
+        "Leases.tick = tick\n"
+        "from appliance.__main__ import main\n"
+        "raise SystemExit(main())\n"
+    )
+    worker = world.worker([sys.executable, "-c", defect])
+    assert worker.wait(20) == Exit.INTERNAL
+    assert "ZeroDivisionError: planted" in worker.log_text()
 
 
 def test_a_redis_that_is_not_there_ends_the_worker_with_its_status(world: World) -> None:

@@ -160,39 +160,40 @@ BAD = [
     ("deployment__branch", "  ", "deployment.branch: must be visible text, is '  '"),
     ("deployment__code_path", ["a"], "deployment.code_path: must be a string, is a list"),
     ("deployment__code_path", "a\0b", r"deployment.code_path: must be visible text, is 'a\x00b'"),
+    ("deployment__code_path", "\ud800", r"deployment.code_path: must be visible text, is '\ud800'"),
     ("deployment__startup_cmd", "   ", "deployment.startup_cmd: must be visible text, is '   '"),
     (
         "deployment__startup_cmd",
         "python 'x",
-        'deployment.startup_cmd: must be words as a shell splits them (No closing quotation), is "python \'x"',
+        "deployment.startup_cmd: must be words as a shell splits them (No closing quotation), is",
     ),
     ("deployment__mode", "daemon", "deployment.mode: must be long_running or one_shot, is 'daemon'"),
     (
         "deployment__startup_timeout_secs",
         -1,
-        "deployment.startup_timeout_secs: must be a positive number of seconds, is -1",
+        "deployment.startup_timeout_secs: must be a positive number of seconds, at most 31622400, is -1",
     ),
     (
         "deployment__startup_timeout_secs",
         float("nan"),
-        "deployment.startup_timeout_secs: must be a positive number of seconds, is nan",
+        "deployment.startup_timeout_secs: must be a positive number of seconds, at most 31622400, is nan",
     ),
     (
         "deployment__startup_timeout_secs",
         10**400,
-        "deployment.startup_timeout_secs: must be a positive number of seconds, is 1000000",
+        "deployment.startup_timeout_secs: must be a positive number of seconds, at most 31622400, is 1000000",
     ),
     (
         "deployment__startup_timeout_secs",
         "60",
-        "deployment.startup_timeout_secs: must be a positive number of seconds, is '60'",
+        "deployment.startup_timeout_secs: must be a positive number of seconds, at most 31622400, is '60'",
     ),
     ("deployment__redis_storage", "false", "deployment.redis_storage: must be true or false, is 'false'"),
     ("deployment__requirements_file", {}, "deployment.requirements_file: must be a string, is a dict"),
 ]
 
 
-@pytest.mark.parametrize(("path", "value", "problem"), BAD)
+@pytest.mark.parametrize(("path", "value", "problem"), BAD, ids=[f"{p}-{str(v)[:20]!a}" for p, v, _ in BAD])
 def test_a_bad_value_is_refused_with_its_place_and_what_is_allowed(
     path: str, value: Any, problem: str
 ) -> None:
@@ -226,10 +227,12 @@ def test_every_problem_is_listed_at_once() -> None:
         {"vaults": "canary"},
         {"vaults": ["canary"]},
         {"vaults": {"KEY": {"canary": "canary"}}},
+        {"vaults": {"KEY": "canary\0"}},
+        {"vaults": {"KEY": "canary\udc00"}},
         {"git_token": ["canary"]},
         {"git_token": "canary\0"},
     ],
-    ids=str,
+    ids=ascii,
 )
 def test_a_bad_secret_is_refused_without_being_shown(changes: dict[str, Any]) -> None:
     assert len(problems(**changes)) == 1
