@@ -157,8 +157,11 @@ class Lane:
             on_crash=self._report_crash,
             redact=self._tools.redactor.text,
         )
-        kind: type[LongRunning] | type[OneShot] = LongRunning if spec.mode is Mode.LONG_RUNNING else OneShot
-        return kind(self.parent, process, settings.recovery, self._tools.clock, hooks)
+        if spec.mode is Mode.ONE_SHOT:
+            return OneShot(self.parent, process, settings.recovery, self._tools.clock, hooks)
+        return LongRunning(
+            self.parent, process, settings.recovery, self._tools.clock, hooks, limits=settings.process
+        )
 
     def _report_crash(self, crash: CrashReport) -> None:
         log.error(
@@ -206,8 +209,9 @@ class Lane:
             requeue_degraded=settings.recovery.degraded_policy == "requeue",
         )
         leases = Leases(brokers[1], dispatcher.held, settings.worker.lease_duration_s)
-        recoverer = Recoverer(brokers[1], policy, tools.clock)
-        forwarder = Forwarder(names, brokers[1], recoverer, Janitor(brokers[1], tools.clock))
+        recoverer = Recoverer(brokers[1], policy, tools.clock, dispatcher.held)
+        janitor = Janitor(brokers[1], tools.clock)
+        forwarder = Forwarder(names, brokers[1], recoverer, janitor, tools.clock)
         subscription = Subscription(self.endpoint, keys.CANCEL, self._name("cancel"))
         canceller = Canceller(subscription, dispatcher.cancel)
         loops: Mapping[str, Callable[[], None]] = {

@@ -113,6 +113,8 @@ class Child:
         self._ended = Event()  # reported
         self._stdin: int | None = None
         self._backlog: deque[memoryview] = deque()
+        self._flush_due = False
+        self._writing = False
         self._more_input = Event()
         self._last_input = False
         self._writer: gevent.Greenlet[..., object] | None = None
@@ -140,13 +142,11 @@ class Child:
         """Write a line to its stdin. What it does not read waits here, in order, until its end."""
         if self._last_input or self._gone.is_set():
             return
-        rest = memoryview(line)
-        if self._stdin is not None and not self._backlog:
-            # The pipe nearly always has room: a task then costs no switch to the writer.
-            rest = rest[self._write_now(self._stdin, rest) :]
-        if rest:
-            self._backlog.append(rest)
-            self._more_input.set()
+        self._backlog.append(memoryview(line))
+        if not self._flush_due:
+            # When the loop turns next: lines that are sent together are written together.
+            self._flush_due = True
+            gevent.get_hub().loop.run_callback(self._flush)
 
     def close_input(self) -> None:
         """Close its stdin once everything sent has been written."""
@@ -306,23 +306,34 @@ class Child:
 
     # Input ---------------------------------------------------------------------------------------
 
-    def _write_now(self, stdin: int, line: memoryview) -> int:
+    def _flush(self) -> None:
+        """Write what there is without waiting. The pipe nearly always has room; the writer takes the rest."""
+        self._flush_due = False
+        if self._stdin is None or self._writing or not self._backlog:
+            return
+        lines = self._backlog[0] if len(self._backlog) == 1 else memoryview(b"".join(self._backlog))
         try:
-            return os.write(stdin, line)
+            written = os.write(self._stdin, lines)
         except BlockingIOError:
-            return 0
+            written = 0
         except OSError:
             self._input_broken()
-            return len(line)
+            return
+        self._backlog.clear()
+        if written < len(lines):
+            self._backlog.append(lines[written:])
+            self._more_input.set()
 
     def _write(self) -> None:
         try:
             while self._stdin is not None:
+                self._writing = True
                 while self._backlog:
                     rest = self._backlog[0][nb_write(self._stdin, self._backlog[0]) :]
                     self._backlog.popleft()
                     if rest:
                         self._backlog.appendleft(rest)
+                self._writing = False
                 if self._last_input:
                     break
                 self._more_input.clear()

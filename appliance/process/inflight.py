@@ -7,6 +7,7 @@ run is still alive.
 """
 
 from dataclasses import dataclass
+from itertools import islice
 
 from appliance.process.work import Cancelled, Deliver, Expired, Request
 
@@ -27,6 +28,7 @@ class InFlight:
     def __init__(self) -> None:
         self._entries: dict[str, Entry] = {}
         self._begun = False
+        self._deadlines = 0
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -53,6 +55,7 @@ class InFlight:
         if request.task_id in self._entries:
             raise KeyError(request.task_id)
         self._entries[request.task_id] = Entry(request, deliver)
+        self._deadlines += request.deadline_monotonic_s is not None
         self._mark_oldest(now_s)
 
     def answered(self, task_id: str, now_s: float) -> Entry | None:
@@ -61,6 +64,7 @@ class InFlight:
         if entry is None or entry.verdict is not None or not self._begun:
             return None
         del self._entries[task_id]
+        self._deadlines -= entry.request.deadline_monotonic_s is not None
         self._mark_oldest(now_s)
         return entry
 
@@ -76,11 +80,14 @@ class InFlight:
         """Let all go: the process has ended."""
         entries = list(self._entries.values())
         self._entries.clear()
+        self._deadlines = 0
         return entries
 
     def due_s(self) -> float | None:
         """When the next limit passes; None where no task is under one."""
-        limits = [limit for entry in self._entries.values() for limit, _ in _limits(entry)]
+        # A run's limit counts from being the oldest, so without deadlines only that one is under any.
+        entries = islice(self._entries.values(), None if self._deadlines else 1)
+        limits = [limit for entry in entries for limit, _ in _limits(entry)]
         return min(limits, default=None)
 
     def overdue(self, now_s: float) -> list[tuple[str, Expired]]:

@@ -141,6 +141,11 @@ class Supervised:
         return self._child.pid
 
     @property
+    def idle(self) -> bool:
+        """Whether it holds no task."""
+        return not len(self._tasks)
+
+    @property
     def ignored_answers(self) -> int:
         """Answers that belonged to no task it held."""
         return self._ignored

@@ -281,3 +281,35 @@ def test_a_process_that_dies_with_its_tasks_says_why_in_each_of_them(world: Worl
     assert "SIGKILL" in task.fields["error_msg"]
     crashes = wait.until(lambda: world.db.keys("asynq:workers:*:crashes"), 10, "the dossier", worker.tail)
     assert json.loads(world.db.lindex(crashes[0], 0))["tasks"] == [task_id]
+
+
+def test_a_process_is_recycled_after_its_tasks_without_a_crash_or_a_charge(world: World) -> None:
+    serve_diarist(world)
+    ids = world.seed(40, {"s": 0.05})
+    worker = world.worker(RUNQY_MAX_TASKS_PER_CHILD="10")
+    world.completed(40, worker)
+    processes = {words[2] for words in written(world, "begin")}
+    assert 2 <= len(processes) <= 4
+    assert [world.result(task_id) for task_id in ids] == [0] * 40
+    events = [event["event"] for event in worker.log_events()]
+    assert "child.recycling" in events
+    assert "child.crashed" not in events
+
+
+def test_a_process_that_grows_is_recycled(world: World) -> None:
+    hoarder = (
+        "import json, os, sys\nhoard = []\n"
+        'print(json.dumps({"status": "ready"}), flush=True)\n'
+        "for line in sys.stdin:\n"
+        "    hoard.append(os.urandom(40 * 2**20))\n"
+        '    print(json.dumps({"task_id": json.loads(line)["task_id"], "result": os.getpid()}), flush=True)\n'
+    )
+    world.serve({"main.py": hoarder})
+    world.seed(3)
+    worker = world.worker(RUNQY_MAX_CHILD_MEMORY="100MiB")
+    world.event(worker, "child.ready", 2)
+    (later,) = world.seed(1)
+    world.completed(4, worker)
+    first = {world.result(task_id) for task_id in asynq.get_completed(world.db, QUEUE) if task_id != later}
+    assert len(first) == 1
+    assert world.result(later) not in first
