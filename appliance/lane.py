@@ -6,7 +6,7 @@ one stays there.
 
 import os
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,26 +57,36 @@ class Tools:
     clock: Clock
     rng: random.Random
     redactor: Redactor
+    worker_id: str
+
+
+@dataclass(frozen=True)
+class Outlets:
+    """Where a lane's lines and crash dossiers go: to its own Redis, which several lanes may share."""
+
     output: Output
     crashes: Outbound
-    worker_id: str
 
 
 class Lane:
     """See the module. The order of calls is :meth:`deploy`, :meth:`start`, :meth:`drain`, :meth:`stop`."""
 
-    def __init__(self, registration: Registration, sub_queues: tuple[SubQueue, ...], tools: Tools) -> None:
+    def __init__(
+        self, registration: Registration, sub_queues: tuple[SubQueue, ...], tools: Tools, outlets: Outlets
+    ) -> None:
         self.parent = registration.parent
         self.endpoint = registration.redis
         self.sub_queues = sub_queues
         self.deployed: Deployed | None = None
         self._registration = registration
         self._tools = tools
+        self._outlets = outlets
         self._stop = Event()
         self._greenlets: list[gevent.Greenlet[..., Any]] = []
         self._channels: list[Channel] = []
         self._runner: Runner | None = None
         self._dispatcher: Dispatcher | None = None
+        self._dispatching: gevent.Greenlet[..., Any] | None = None
 
     def deploy(self, deployer: Deployer) -> None:
         """Put code and environment in place; raises :class:`~appliance.errors.DeploymentError`."""
@@ -105,12 +115,19 @@ class Lane:
         """Whether its process crashed too often to be started again."""
         return self._runner is not None and self._runner.state().recovery == "degraded"
 
+    @property
+    def healthy(self) -> bool:
+        """Whether its process works, or will as soon as it has started, and Redis does what it is asked."""
+        process_works = self._runner is None or self._runner.state().recovery == "idle"
+        redis_works = self._dispatcher is None or not self._dispatcher.in_trouble
+        return process_works and redis_works
+
     def drain(self, hurry: Event) -> None:
         """Take nothing more and wait, at most ``shutdown_timeout``, for the tasks under way.
 
         ``hurry`` ends the waiting early.
         """
-        if self._dispatcher is None:
+        if self._dispatcher is None or self._dispatching is None or self._dispatching.dead:
             return
         self._dispatcher.close_intake()
         deadline_s = self._tools.clock.monotonic() + self._tools.settings.worker.shutdown_timeout_s
@@ -126,7 +143,7 @@ class Lane:
         if self._runner is not None:
             self._runner.stop(self._tools.settings.process.stop_grace_s)
         if self._dispatcher is not None:
-            self._dispatcher.finish(FINAL_SETTLE_S)
+            self._dispatcher.finish(0 if self._dispatching and self._dispatching.dead else FINAL_SETTLE_S)
         self._stop.set()
         # What matters has been settled; a loop that waits for Redis to speak would wait on.
         gevent.killall(self._greenlets, timeout=1.0)
@@ -153,7 +170,7 @@ class Lane:
         )
         hooks = Hooks(
             on_change=on_change,
-            on_output=lambda source, text: self._tools.output.add(self.parent, source, text),
+            on_output=lambda source, text: self._outlets.output.add(self.parent, source, text),
             on_crash=self._report_crash,
             redact=self._tools.redactor.text,
         )
@@ -184,7 +201,7 @@ class Lane:
             memory_peak_bytes=crash.memory_peak_bytes,
             redact=self._tools.redactor.text,
         )
-        self._tools.crashes.add(record)
+        self._outlets.crashes.add(record)
 
     def _make_dispatcher(self, runner: Runner, wake: Event) -> Dispatcher:
         tools, settings = self._tools, self._tools.settings
@@ -214,14 +231,14 @@ class Lane:
         forwarder = Forwarder(names, brokers[1], recoverer, janitor, tools.clock)
         subscription = Subscription(self.endpoint, keys.CANCEL, self._name("cancel"))
         canceller = Canceller(subscription, dispatcher.cancel)
-        loops: Mapping[str, Callable[[], None]] = {
-            "dispatch": dispatcher.run,
-            **{f"watch {source.queue}": source.watch.run for source in sources},
-            "leases": lambda: ticker.run("leases", leases.tick, self._stop),
-            "forwarder": lambda: ticker.run("forwarder", forwarder.tick, self._stop),
-            "canceller": lambda: ticker.run("canceller", canceller.tick, self._stop),
-        }
-        self._greenlets += [gevent.spawn(loop) for loop in loops.values()]
+        self._dispatching = gevent.spawn(dispatcher.run)
+        self._greenlets += [
+            self._dispatching,
+            *(gevent.spawn(source.watch.run) for source in sources),
+            gevent.spawn(ticker.run, "leases", leases.tick, self._stop),
+            gevent.spawn(ticker.run, "forwarder", forwarder.tick, self._stop),
+            gevent.spawn(ticker.run, "canceller", canceller.tick, self._stop),
+        ]
         return dispatcher
 
     def _broker(self, channel: Channel) -> Broker:

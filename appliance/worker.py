@@ -37,7 +37,7 @@ from appliance.errors import (
     StartupError,
 )
 from appliance.exits import Exit
-from appliance.lane import Lane, Tools
+from appliance.lane import Lane, Outlets, Tools
 from appliance.loops import ticker
 from appliance.loops.heartbeat import Heartbeat, Identity, Status, Vitals
 from appliance.observe import log as logging
@@ -50,6 +50,9 @@ from appliance.queue import keys
 from appliance.queue.connection import Channel
 
 log = structlog.get_logger()
+
+#: Seconds for the last heartbeat; a Redis that hangs must not hold up the end.
+GOODBYE_S = 2.0
 
 _EXITS: Sequence[tuple[type[ApplianceError], Exit]] = (
     (RegistrationError, Exit.REGISTRATION),
@@ -85,16 +88,11 @@ class Worker:
         self._clock = clock
         self._redactor = redactor
         worker_id = _worker_id(rng)
-        lines = Outbound(keys.worker_logs(worker_id), KEPT_LINES, LOGS_TTL_S)
-        crashes = Outbound(keys.worker_crashes(worker_id), KEPT_DOSSIERS, DOSSIER_TTL_S)
-        self._outbound = (lines, crashes)
         self._tools = Tools(
             settings=settings,
             clock=clock,
             rng=rng,
             redactor=redactor,
-            output=Output(clock, redactor.text, lines),
-            crashes=crashes,
             worker_id=worker_id,
         )
         self._identity = Identity(
@@ -105,6 +103,7 @@ class Worker:
         )
         self._status = Status.BOOTSTRAPPING
         self._lanes: list[Lane] = []
+        self._outlets: dict[RedisEndpoint, Outlets] = {}
         self._heartbeats: list[Heartbeat] = []
         self._heart = gevent.pool.Group()
         self._stop = Event()
@@ -173,11 +172,18 @@ class Worker:
                 mode=registration.deployment.mode.value,
                 vaults=sorted(registration.vaults),
             )
-            self._lanes.append(Lane(registration, sub_queues, self._tools))
+            outlets = self._outlets.setdefault(registration.redis, self._make_outlets())
+            self._lanes.append(Lane(registration, sub_queues, self._tools, outlets))
+
+    def _make_outlets(self) -> Outlets:
+        worker_id = self._identity.worker_id
+        lines = Outbound(keys.worker_logs(worker_id), KEPT_LINES, LOGS_TTL_S)
+        crashes = Outbound(keys.worker_crashes(worker_id), KEPT_DOSSIERS, DOSSIER_TTL_S)
+        return Outlets(Output(self._clock, self._redactor.text, lines), crashes)
 
     def _reach_redis(self) -> None:
         attempts = 1 + self._settings.bootstrap.retries
-        for endpoint in self._endpoints():
+        for endpoint in self._outlets:
             channel = Channel(endpoint, f"runqy-appliance:{self._identity.worker_id}:start")
             for attempt in range(1, attempts + 1):
                 try:
@@ -192,9 +198,10 @@ class Worker:
 
     def _start_heartbeats(self) -> None:
         system = SystemMetrics(self._clock)
-        for endpoint in self._endpoints():
+        for endpoint, outlets in self._outlets.items():
             channel = Channel(endpoint, f"runqy-appliance:{self._identity.worker_id}:heartbeat")
-            heartbeat = Heartbeat(channel, self._identity, self._vitals, self._outbound, system, self._clock)
+            outbound = (outlets.output.outbound, outlets.crashes)
+            heartbeat = Heartbeat(channel, self._identity, self._vitals, outbound, system, self._clock)
             self._heartbeats.append(heartbeat)
             self._heart.spawn(ticker.run, "heartbeat", heartbeat.tick, self._heart_stop)
 
@@ -212,7 +219,7 @@ class Worker:
         states = {lane.parent: lane.runner.state() for lane in self._lanes if lane.runner is not None}
         return Vitals(
             status=self._status,
-            healthy=all(state.recovery == "idle" for state in states.values()),
+            healthy=all(lane.healthy for lane in self._lanes),
             queues={sub.name: sub.priority for lane in self._lanes for sub in lane.sub_queues},
             recovery={
                 parent: {
@@ -224,9 +231,6 @@ class Worker:
             },
             commits={lane.parent: lane.deployed.commit for lane in self._lanes if lane.deployed},
         )
-
-    def _endpoints(self) -> list[RedisEndpoint]:
-        return list(dict.fromkeys(lane.endpoint for lane in self._lanes))
 
     def _mind_degraded(self) -> None:
         if self._settings.recovery.degraded_policy == "exit" and all(lane.degraded for lane in self._lanes):
@@ -254,11 +258,15 @@ class Worker:
         self._heart_stop.set()
         self._heart.join(timeout=1.0)
         self._heart.kill()
-        for heartbeat in self._heartbeats:
-            try:
-                heartbeat.last()
-            except QueueError as exc:
-                log.warning("heartbeat.last_failed", error=str(exc))
+        goodbyes = [gevent.spawn(self._say_goodbye, heartbeat) for heartbeat in self._heartbeats]
+        gevent.joinall(goodbyes, timeout=GOODBYE_S)
+        gevent.killall(goodbyes)
+
+    def _say_goodbye(self, heartbeat: Heartbeat) -> None:
+        try:
+            heartbeat.last()
+        except QueueError as exc:
+            log.warning("heartbeat.last_failed", error=str(exc))
 
     def _each_lane(self, do: Callable[[Lane], None]) -> None:
         gevent.joinall([gevent.spawn(partial(do, lane)) for lane in self._lanes], raise_error=True)

@@ -40,9 +40,6 @@ DEGRADED_DEFER_S = 5.0
 DEGRADED_REASON = "worker degraded: its task process keeps crashing; the task waits for another worker"
 
 
-_Key = tuple[str, str]
-
-
 @dataclass(slots=True)
 class _Run:
     """A task of ours; ``since_s`` is when it was taken, and once started, when that was."""
@@ -50,6 +47,12 @@ class _Run:
     task: Task
     request: Request
     since_s: float
+
+
+#: How long the second of two tasks that share an id waits, in seconds.
+SAME_ID_DEFER_S = 1.0
+#: Failed exchanges with Redis in a row after which the worker does not count as healthy.
+UNHEALTHY_AFTER = 3
 
 
 class Dispatcher:
@@ -79,8 +82,8 @@ class Dispatcher:
         self._rng = rng
         self._wake = wake
         self._pace = Pace(concurrency)
-        self._in_flight: dict[_Key, _Run] = {}
-        self._ahead: dict[_Key, _Run] = {}
+        self._in_flight: dict[str, _Run] = {}
+        self._ahead: dict[str, _Run] = {}
         self._finished: deque[tuple[Request, Outcome]] = deque()
         self._unsettled: list[Settlement] = []
         self._requeue_degraded = requeue_degraded
@@ -103,6 +106,11 @@ class Dispatcher:
         """How many tasks the process has."""
         return len(self._in_flight)
 
+    @property
+    def in_trouble(self) -> bool:
+        """Whether Redis has not done what it was asked for a while."""
+        return self._troubles >= UNHEALTHY_AFTER
+
     def held(self) -> list[Lease]:
         """Leases to prolong: tasks in the process, and outcomes Redis has not accepted yet."""
         runs = (*self._in_flight.values(), *self._ahead.values())
@@ -110,12 +118,12 @@ class Dispatcher:
 
     def cancel(self, task_id: str, reason: str) -> None:
         """End a task of ours, be it in the process or waiting for it; others are nothing to us."""
-        waiting = [key for key in self._ahead if key[1] == task_id]
-        for key in waiting:
-            self._settle_later(self._ahead.pop(key).task, Cancelled(reason))
-            self._wake.set()
-        if not waiting:
+        waiting = self._ahead.pop(task_id, None)
+        if waiting is None:
             self._runner.cancel(task_id, reason)
+            return
+        self._settle_later(waiting.task, Cancelled(reason))
+        self._wake.set()
 
     def close_intake(self) -> None:
         """Take nothing from now on."""
@@ -193,7 +201,7 @@ class Dispatcher:
     def _collect(self) -> None:
         while self._finished:
             request, outcome = self._finished.popleft()
-            run = self._in_flight.pop((request.queue, request.task_id))
+            run = self._in_flight.pop(request.task_id)
             self._settle_later(run.task, outcome)
 
     def _settle_later(self, task: Task, outcome: Outcome) -> None:
@@ -280,12 +288,17 @@ class Dispatcher:
         if task.deadline_wall_s is not None and task.deadline_wall_s <= now_wall_s:
             self._settle_later(task, Expired("deadline: it had passed before the run"))
             return
-        key = (task.lease.queue, task.lease.task_id)
-        if key in self._in_flight:
+        ours = self._in_flight.get(task.lease.task_id) or self._ahead.get(task.lease.task_id)
+        if ours is not None and ours.request.queue != task.lease.queue:
+            # Answers carry nothing but the id: of two tasks that share one, the second waits.
+            self._unsettled.append(Defer(task.lease, SAME_ID_DEFER_S, "a task of the same id is running"))
+            log.warning("task.same_id", task_id=task.lease.task_id, queue=task.lease.queue)
+            return
+        if ours is not None:
             # Our lease ran out, somebody put the task back, and it came to us again while we are
             # still at it: the run under way serves the new attempt.
             log.warning("task.adopted", task_id=task.lease.task_id, attempt=task.lease.attempt)
-            self._in_flight[key].task = task
+            ours.task = task
             return
         deadline_s = None
         if task.deadline_wall_s is not None:
@@ -300,7 +313,7 @@ class Dispatcher:
             run_limit_s=self._policy.run_limit_s(task),
             deadline_monotonic_s=deadline_s,
         )
-        self._ahead[key] = _Run(task, request, now_s)
+        self._ahead[request.task_id] = _Run(task, request, now_s)
 
     def _fill(self) -> None:
         """Start what waits while there are slots; the caller may be anybody, since nothing here waits."""
@@ -314,7 +327,7 @@ class Dispatcher:
                 self._finished.append((run.request, Returned(str(exc))))
 
     def _deliver(self, request: Request, outcome: Outcome) -> None:
-        self._pace.ran(self._clock.monotonic() - self._in_flight[request.queue, request.task_id].since_s)
+        self._pace.ran(self._clock.monotonic() - self._in_flight[request.task_id].since_s)
         self._finished.append((request, outcome))
         self._wake.set()
         # The next one need not wait for an exchange that is under way.

@@ -2,12 +2,16 @@
 
 One command per queue and second is all an idle worker spends here: the script's answer says
 whether the recoverer or the janitor have anything to do.
+
+Leases also run out while Redis is away, and then nobody has died: whoever lives prolongs them when Redis
+is back. Recovery waits for that, or an outage would cost every running task a retry.
 """
 
 from collections.abc import Sequence
 
 import structlog
 
+from appliance.clock import Clock
 from appliance.loops.janitor import Janitor
 from appliance.loops.recoverer import Recoverer
 from appliance.queue.broker import UPKEEP_BATCH, Broker
@@ -16,29 +20,47 @@ log = structlog.get_logger()
 
 #: Longest time between two looks, in seconds: due tasks are promised within a second.
 LONGEST_S = 1.0
+#: Seconds between two looks after which Redis, or this worker, must have been away.
+AWAY_S = 3.0
+#: Seconds that live workers then get to prolong their leases. Connecting anew may take them that long.
+GRACE_S = 10.0
 
 
 class Forwarder:
     """Looks after all sub-queues of one parent."""
 
-    def __init__(self, queues: Sequence[str], broker: Broker, recoverer: Recoverer, janitor: Janitor) -> None:
+    def __init__(
+        self, queues: Sequence[str], broker: Broker, recoverer: Recoverer, janitor: Janitor, clock: Clock
+    ) -> None:
         self._queues = queues
         self._broker = broker
         self._recoverer = recoverer
         self._janitor = janitor
+        self._clock = clock
+        self._looked_at_s: float | None = None
+        self._recover_from_s = 0.0
 
     def tick(self) -> float:
         """Look once at every queue; returns the seconds until the next look is due."""
         wait_s = LONGEST_S
         for queue in self._queues:
             found = self._broker.forward(queue)
+            self._mind_absence()
             if found.moved:
                 log.debug("queue.forwarded", queue=queue, tasks=found.moved)
-            if found.expired:
-                self._recoverer.tick(queue)
+            recovered = 0
+            if found.expired and self._clock.monotonic() >= self._recover_from_s:
+                recovered = self._recoverer.tick(queue)
             self._janitor.tick(queue, stranded=found.stranded > 0)
-            if found.moved >= UPKEEP_BATCH or found.expired >= UPKEEP_BATCH:
+            if found.moved >= UPKEEP_BATCH or recovered >= UPKEEP_BATCH:
                 wait_s = 0
             elif found.next_due_in_s is not None:
                 wait_s = min(wait_s, found.next_due_in_s)
         return wait_s
+
+    def _mind_absence(self) -> None:
+        now_s = self._clock.monotonic()
+        if self._looked_at_s is not None and now_s - self._looked_at_s > AWAY_S:
+            log.info("queue.recovery_put_off", away_s=round(now_s - self._looked_at_s, 1), for_s=GRACE_S)
+            self._recover_from_s = now_s + GRACE_S
+        self._looked_at_s = now_s

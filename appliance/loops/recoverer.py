@@ -3,11 +3,14 @@
 A task that kills its worker would otherwise go round for ever, taking one worker after another.
 """
 
+from collections.abc import Callable, Sequence
+
 import structlog
 
 from appliance.clock import Clock
 from appliance.process.work import Died
 from appliance.queue.broker import Broker, Verdict
+from appliance.queue.message import Lease
 from appliance.queue.settlement import Archive, Policy, Retry
 
 log = structlog.get_logger()
@@ -17,15 +20,21 @@ REASON = "lease expired: the worker running the task died or was cut off from Re
 
 
 class Recoverer:
-    """Settles expired attempts in the name of the workers that had them."""
+    """Settles expired attempts in the name of the workers that had them.
 
-    def __init__(self, broker: Broker, policy: Policy, clock: Clock) -> None:
+    Not those that ``held`` says are this worker's own: it lives, and is about to prolong them.
+    """
+
+    def __init__(
+        self, broker: Broker, policy: Policy, clock: Clock, held: Callable[[], Sequence[Lease]]
+    ) -> None:
         self._broker = broker
         self._policy = policy
         self._clock = clock
+        self._held = held
 
-    def tick(self, queue: str) -> None:
-        """Recover what has expired in ``queue`` now."""
+    def tick(self, queue: str) -> int:
+        """Recover what has expired in ``queue`` now; returns how many."""
         taken = self._broker.expired(queue)
         settlements: list[Retry | Archive] = [
             self._policy.refuse(lease, f"{REASON}; {reason}") for lease, reason in taken.broken
@@ -34,8 +43,12 @@ class Recoverer:
             settlement = self._policy.settle(task, Died(REASON), self._clock.wall())
             assert isinstance(settlement, Retry | Archive)  # noqa: S101  what Died always becomes
             settlements.append(settlement)
+        held = set(self._held())
+        settlements = [settlement for settlement in settlements if settlement.lease not in held]
+        recovered = 0
         for settlement, verdict in zip(settlements, self._broker.settle_expired(settlements), strict=True):
             if verdict is Verdict.DONE:
+                recovered += 1
                 log.warning(
                     "task.recovered",
                     task_id=settlement.lease.task_id,
@@ -43,3 +56,4 @@ class Recoverer:
                     owner=settlement.lease.owner,
                     outcome=type(settlement).__name__.lower(),
                 )
+        return recovered

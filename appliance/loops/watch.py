@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable
 
+import gevent
 import structlog
 from gevent.event import Event
 
@@ -10,6 +11,10 @@ from appliance.errors import QueueError
 from appliance.queue.waiter import Waiter
 
 log = structlog.get_logger()
+
+#: First and longest pause after a watch failed, in seconds. The longest is how late a task may be taken
+#: where watching is not possible at all (no connection to spare, no permission).
+PAUSES_S = (0.05, 1.0)
 
 
 class Watch:
@@ -23,6 +28,7 @@ class Watch:
         self._notify = notify
         self._armed = Event()
         self._waiting = False
+        self._failures = 0
         self._ended = False
 
     def arm(self) -> None:
@@ -50,8 +56,11 @@ class Watch:
             try:
                 moved = self._waiter.wait()
             except QueueError as exc:
-                log.debug("watch.interrupted", queue=self.queue, error=str(exc))
+                self._waiting = False
+                self._pause(exc)
                 self.failed, moved = True, None
+            else:
+                self._failures = 0
             finally:
                 self._waiting = False
             if moved is not None:
@@ -61,6 +70,13 @@ class Watch:
                 self._notify()
             elif not self._armed.is_set():
                 self._notify()
+
+    def _pause(self, exc: QueueError) -> None:
+        if not self._failures:
+            log.warning("watch.failed", queue=self.queue, error=str(exc))
+        first_s, longest_s = PAUSES_S
+        gevent.sleep(min(first_s * 2 ** min(self._failures, 20), longest_s))
+        self._failures += 1
 
     def end(self) -> None:
         """Let :meth:`run` return; only after a :meth:`disarm`."""

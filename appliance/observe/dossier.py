@@ -37,7 +37,7 @@ def dossier(
         "memory_peak_bytes": memory_peak_bytes,
         "stderr": [redact(line)[:_LINE_CHARS] for line in list(stderr)[-_LINES:]],
     }
-    return json.dumps(record, ensure_ascii=False)
+    return json.dumps(record)
 
 
 def describe(record: Mapping[str, Any], when: str) -> str:

@@ -21,7 +21,7 @@ class Output:
     def __init__(self, clock: Clock, redact: Callable[[str], str], outbound: Outbound) -> None:
         self._clock = clock
         self._redact = redact
-        self._outbound = outbound
+        self.outbound = outbound
         self._sequence = 0
 
     def add(self, parent: str, source: str, text: str) -> None:
@@ -29,5 +29,5 @@ class Output:
         text = self._redact(text)
         self._sequence += 1
         line = {"ts": int(self._clock.wall() * 1000), "src": source, "text": text, "seq": self._sequence}
-        self._outbound.add(json.dumps(line, ensure_ascii=False))
+        self.outbound.add(json.dumps(line))
         log.info("child.output", queue=parent, src=source, text=text)

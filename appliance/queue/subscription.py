@@ -1,7 +1,7 @@
 """Messages of one pub/sub channel, as they come."""
 
 from appliance.control.contract import RedisEndpoint
-from appliance.errors import QueueUnavailable
+from appliance.errors import QueueError, QueueUnavailable
 from appliance.queue.connection import Channel
 
 #: Seconds without a word after which the connection is checked.
@@ -18,10 +18,15 @@ class Subscription:
     def next(self) -> str | None:
         """Wait for the next message; None when nothing came for a while.
 
-        Raises :class:`~appliance.errors.QueueUnavailable`; the next call subscribes again.
+        Raises :class:`~appliance.errors.QueueError`; the next call subscribes again.
         """
         if not self._channel.connected:
-            self._channel.call("SUBSCRIBE", self._topic)
+            try:
+                self._channel.call("SUBSCRIBE", self._topic)
+            except QueueError:
+                # A connection without a subscription must not be taken for one that has it.
+                self._channel.close()
+                raise
         reply = self._channel.listen()
         if reply is None:
             # A subscribed connection may be asked one thing: whether it is alive.

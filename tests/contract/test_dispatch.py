@@ -1,5 +1,6 @@
 """The dispatcher on a real Redis, with a runner whose answers the test decides."""
 
+import itertools
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +15,7 @@ from gevent.event import Event
 from appliance.clock import SystemClock
 from appliance.config.settings import TaskSettings
 from appliance.control.contract import RedisEndpoint
-from appliance.errors import ProcessNotReady
+from appliance.errors import ProcessNotReady, QueueUnavailable
 from appliance.loops import dispatch, pace
 from appliance.loops.dispatch import Dispatcher
 from appliance.loops.intake import Source
@@ -431,6 +432,33 @@ def test_a_task_fetched_ahead_can_be_cancelled(
     until(lambda: asynq.where_is(db, QUEUE, waiting) == "archived", "its end")
     runner.answer(running)
     until(lambda: completed(db) == 21, "the other's result")
+
+
+def test_of_two_tasks_that_share_an_id_the_second_waits_for_the_first(start: Start, db: redis.Redis) -> None:
+    seed(db, "twin")
+    seed(db, "twin", queue=LOW)
+    _, runner = start(concurrency=2, queues=(QUEUE, LOW))
+    until(lambda: asynq.where_is(db, LOW, "twin") in {"retry", "scheduled"}, "the second to be put off")
+    assert runner.seen == ["twin"]
+    runner.answer("twin")
+    until(lambda: asynq.where_is(db, QUEUE, "twin") == "completed", "the first one's result")
+
+
+def test_a_watch_that_fails_is_tried_again_more_and_more_slowly() -> None:
+    tries: list[float] = []
+
+    class NoWaiter:
+        def wait(self) -> bytes | None:
+            tries.append(time.monotonic())
+            raise QueueUnavailable("max number of clients reached")
+
+    watch = Watch(QUEUE, NoWaiter(), lambda: watch.arm())  # noqa: PLW0108  not bound yet  # type: ignore[arg-type]
+    watch.arm()
+    loop = gevent.spawn(watch.run)
+    until(lambda: len(tries) == 6, "six tries")
+    loop.kill()
+    pauses = [after - before for before, after in itertools.pairwise(tries)]
+    assert all(pause >= least for pause, least in zip(pauses, (0.05, 0.1, 0.2, 0.4, 0.8), strict=True))
 
 
 def test_an_idle_worker_asks_nothing(start: Start, db: redis.Redis) -> None:

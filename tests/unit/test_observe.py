@@ -115,12 +115,13 @@ def test_a_dossier_is_bounded_free_of_secrets_and_readable() -> None:
             exit_text="SIGSEGV",
             uptime_s=2.0,
             was_ready=True,
-            task_ids=["t1"],
+            task_ids=["t1", "\udcff"],
             stderr=["x"] * 100 + ["y" * 5_000, "hunter2 leaked"],
             memory_peak_bytes=2**20,
             redact=redactor.text,
         )
     )
+    assert record["tasks"][1].encode(errors="surrogateescape") == b"\xff", "an id that is not UTF-8"
     assert len(record["stderr"]) == 50
     assert max(map(len, record["stderr"])) == 1_000
     assert record["stderr"][-1] == f"{MASK} leaked"
