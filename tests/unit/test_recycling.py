@@ -1,8 +1,11 @@
 """Recycling: a process that has grown old is replaced between tasks, without a pause where there is room."""
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from appliance.config.settings import ProcessSettings, RecoverySettings
 from appliance.process import recycling
@@ -10,7 +13,7 @@ from appliance.process.long_running import LongRunning
 from appliance.process.protocol import Ready
 from appliance.process.recycling import AGAIN_S, Age
 from appliance.process.work import Returned, Succeeded
-from tests.unit.test_supervision import SPEC, FakeChild, World, answers
+from tests.unit.test_supervision import SPEC, STEPS, FakeChild, Step, World, answers
 
 GIB = 2**30
 
@@ -152,6 +155,25 @@ def test_a_stop_ends_both(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert world.alive == []
     assert [type(outcome) for _, outcome in world.outcomes] == [Succeeded, Succeeded, Returned]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(STEPS, max_size=40))
+def test_whatever_happens_while_processes_are_recycled_no_task_is_lost(steps: list[Step]) -> None:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        world = Recycled(monkeypatch)
+
+        for step in steps:
+            step(world)
+
+            assert len(world.alive) <= 3, "one at work, one getting ready, one on its way out"
+            assert not (world.runner.ready and world.stopped)
+            assert len(world.submitted) == len(world.outcomes) or world.alive, "a task waits for nobody"
+
+        world.stop()
+    assert Counter(task_id for task_id, _ in world.outcomes) == Counter(world.submitted)
+    assert world.alive == []
+    assert world.runner.state().pids == ()
 
 
 def test_without_limits_nothing_grows_old() -> None:
