@@ -81,6 +81,8 @@ class Dispatcher:
         self._clock = clock
         self._rng = rng
         self._wake = wake
+        # Bound here: looking the logger up anew costs more than anything else that a task causes in here.
+        self._log = log.bind()
         self._pace = Pace(concurrency)
         self._in_flight: dict[str, _Run] = {}
         self._ahead: dict[str, _Run] = {}
@@ -139,7 +141,7 @@ class Dispatcher:
         self.close_intake()
         settled = self._wait(self._empty_handed, timeout_s)
         if not settled:
-            log.error(
+            self._log.error(
                 "dispatch.unsettled",
                 tasks=[lease.task_id for lease in self.held()],
                 consequence="their leases run out and other workers retry them",
@@ -189,7 +191,7 @@ class Dispatcher:
                 self._accept(ask, taken, now_s)
             self._fill()
         if self._troubles:
-            log.info("dispatch.redis_back", failures=self._troubles)
+            self._log.info("dispatch.redis_back", failures=self._troubles)
             self._troubles = 0
         room = self._room()
         if self._unsettled or self._finished or self._sources.asks(room, now_s):
@@ -209,7 +211,7 @@ class Dispatcher:
         self._unsettled.append(settlement)
         match settlement:
             case Retry(lease, delay_s, retried, error):
-                log.warning(
+                self._log.warning(
                     "task.retry",
                     task_id=lease.task_id,
                     queue=lease.queue,
@@ -218,19 +220,19 @@ class Dispatcher:
                     error=_last_line(error),
                 )
             case Archive(lease, _, error):
-                log.warning(
+                self._log.warning(
                     "task.archived", task_id=lease.task_id, queue=lease.queue, error=_last_line(error)
                 )
             case GiveBack(lease, reason):
-                log.info("task.given_back", task_id=lease.task_id, queue=lease.queue, reason=reason)
+                self._log.info("task.given_back", task_id=lease.task_id, queue=lease.queue, reason=reason)
             case Complete(lease):
-                log.debug("task.completed", task_id=lease.task_id, queue=lease.queue)
+                self._log.debug("task.completed", task_id=lease.task_id, queue=lease.queue)
 
     def _settled(self, settlement: Settlement, verdict: Verdict) -> None:
         if verdict in (Verdict.DONE, Verdict.SETTLED):
             self.counts[type(settlement)] += 1
             return
-        log.warning(
+        self._log.warning(
             "task.outcome_refused",
             task_id=settlement.lease.task_id,
             queue=settlement.lease.queue,
@@ -269,9 +271,9 @@ class Dispatcher:
     def _accept(self, ask: Ask, taken: Taken, now_s: float) -> None:
         self._sources.learn(ask, taken, now_s)
         if taken.strays:
-            log.warning("queue.strays_dropped", queue=ask.queue, ids=taken.strays)
+            self._log.warning("queue.strays_dropped", queue=ask.queue, ids=taken.strays)
         for lease, reason in taken.broken:
-            log.error("task.undecodable", task_id=lease.task_id, queue=lease.queue, reason=reason)
+            self._log.error("task.undecodable", task_id=lease.task_id, queue=lease.queue, reason=reason)
             self._unsettled.append(self._policy.refuse(lease, reason))
         for task in taken.tasks:
             self._admit(task, taken.now_wall_s, now_s)
@@ -279,7 +281,7 @@ class Dispatcher:
     def _admit(self, task: Task, now_wall_s: float, now_s: float) -> None:
         if self._degraded():
             self._unsettled.append(Defer(task.lease, DEGRADED_DEFER_S, DEGRADED_REASON))
-            log.info("task.put_off", task_id=task.lease.task_id, queue=task.lease.queue)
+            self._log.info("task.put_off", task_id=task.lease.task_id, queue=task.lease.queue)
             return
         overdue = self._policy.overdue(task, now_wall_s)
         if overdue:
@@ -292,12 +294,12 @@ class Dispatcher:
         if ours is not None and ours.request.queue != task.lease.queue:
             # Answers carry nothing but the id: of two tasks that share one, the second waits.
             self._unsettled.append(Defer(task.lease, SAME_ID_DEFER_S, "a task of the same id is running"))
-            log.warning("task.same_id", task_id=task.lease.task_id, queue=task.lease.queue)
+            self._log.warning("task.same_id", task_id=task.lease.task_id, queue=task.lease.queue)
             return
         if ours is not None:
             # Our lease ran out, somebody put the task back, and it came to us again while we are
             # still at it: the run under way serves the new attempt.
-            log.warning("task.adopted", task_id=task.lease.task_id, attempt=task.lease.attempt)
+            self._log.warning("task.adopted", task_id=task.lease.task_id, attempt=task.lease.attempt)
             ours.task = task
             return
         deadline_s = None
@@ -358,7 +360,7 @@ class Dispatcher:
         first_s, longest_s = TROUBLE_DELAYS_S
         delay_s: float = min(first_s * 2 ** min(self._troubles, 20), longest_s) * self._rng.uniform(0.5, 1.0)
         if not self._troubles:
-            log.warning("dispatch.redis_trouble", error=str(exc), unsettled=len(self._unsettled))
+            self._log.warning("dispatch.redis_trouble", error=str(exc), unsettled=len(self._unsettled))
         self._troubles += 1
         now_s = self._clock.monotonic()
         self._retry_at_s = now_s + delay_s
@@ -375,7 +377,7 @@ class Dispatcher:
             known = [lease.task_id for lease in self.held() if lease.queue == source.queue]
             returned = self._broker.reconcile(source.queue, known)
             if returned:
-                log.info("queue.reconciled", queue=source.queue, task_ids=returned)
+                self._log.info("queue.reconciled", queue=source.queue, task_ids=returned)
         self._reconcile_at_s = [at for at in self._reconcile_at_s if at > now_s]
 
     # Ending --------------------------------------------------------------------------------------

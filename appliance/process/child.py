@@ -45,7 +45,8 @@ CLOSED_GRACE_S = 1.0
 #: Seconds for a killed process to vanish. One that hangs in the kernel (a dead NFS, a GPU driver) may
 #: never do; the worker goes on without it.
 UNKILLABLE_S = 10.0
-#: Seconds between looks at memory.
+#: Seconds until the first look at memory, and between the others.
+FIRST_SAMPLE_S = 0.2
 SAMPLE_S = 2.0
 #: How many of the last stderr lines are kept, and how much of each, in characters.
 TAIL_LINES = 50
@@ -188,8 +189,10 @@ class Child:
         waiter = gevent.spawn(process.wait)
         waiter.link(lambda _: self._gone.set())
         self._spawned.set()
-        while not self._gone.wait(SAMPLE_S):
+        pause_s = FIRST_SAMPLE_S
+        while not self._gone.wait(pause_s):
             self._sample(process.pid)
+            pause_s = SAMPLE_S
         at_s = self._clock.monotonic()
         text = self._exit_text(process.returncode)
         self._bury(process.pid, readers)
