@@ -18,7 +18,7 @@ import structlog
 from gevent.event import Event
 
 from appliance.clock import Clock
-from appliance.errors import ProcessNotReady, QueueError
+from appliance.errors import ProcessNotReady, QueueError, QueueRejected
 from appliance.loops.intake import Intake, Source
 from appliance.loops.pace import HOLD_S, Pace
 from appliance.process.work import Cancelled, Expired, Outcome, Request, Returned, Runner
@@ -184,12 +184,20 @@ class Dispatcher:
             answer = self._broker.exchange(settlements, asks)
             asked_s, now_s = now_s, self._clock.monotonic()
             self._pace.exchanged(now_s - asked_s)
-            del self._unsettled[: len(settlements)]
-            for settlement, verdict in zip(settlements, answer.verdicts, strict=True):
-                self._settled(settlement, verdict)
+            pairs = list(zip(settlements, answer.verdicts, strict=True))
+            open_ = [settlement for settlement, verdict in pairs if verdict is None]
+            self._unsettled[: len(settlements)] = open_
+            for settlement, verdict in pairs:
+                if verdict is not None:
+                    self._settled(settlement, verdict)
             for ask, taken in zip(asks, answer.taken, strict=True):
-                self._accept(ask, taken, now_s)
+                if taken is not None:
+                    self._accept(ask, taken, now_s)
+                elif isinstance(answer.failure, QueueRejected):
+                    self._sources.refuse(ask, answer.failure, now_s)
             self._fill()
+            if answer.failure and (open_ or not isinstance(answer.failure, QueueRejected)):
+                raise answer.failure
         if self._troubles:
             self._log.info("dispatch.redis_back", failures=self._troubles)
             self._troubles = 0

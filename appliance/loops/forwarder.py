@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import structlog
 
 from appliance.clock import Clock
+from appliance.errors import QueueRejected
 from appliance.loops.janitor import Janitor
 from appliance.loops.recoverer import Recoverer
 from appliance.queue.broker import UPKEEP_BATCH, Broker
@@ -42,21 +43,28 @@ class Forwarder:
 
     def tick(self) -> float:
         """Look once at every queue; returns the seconds until the next look is due."""
-        wait_s = LONGEST_S
+        wait_s, refused = LONGEST_S, None
         for queue in self._queues:
-            found = self._broker.forward(queue)
-            self._mind_absence()
-            if found.moved:
-                log.debug("queue.forwarded", queue=queue, tasks=found.moved)
-            recovered = 0
-            if found.expired and self._clock.monotonic() >= self._recover_from_s:
-                recovered = self._recoverer.tick(queue)
-            self._janitor.tick(queue, stranded=found.stranded > 0)
-            if found.moved >= UPKEEP_BATCH or recovered >= UPKEEP_BATCH:
-                wait_s = 0
-            elif found.next_due_in_s is not None:
-                wait_s = min(wait_s, found.next_due_in_s)
+            try:
+                wait_s = min(wait_s, self._look_after(queue))
+            except QueueRejected as exc:
+                refused = exc  # one queue's broken key is no reason to neglect the others
+        if refused is not None:
+            raise refused
         return wait_s
+
+    def _look_after(self, queue: str) -> float:
+        found = self._broker.forward(queue)
+        self._mind_absence()
+        if found.moved:
+            log.debug("queue.forwarded", queue=queue, tasks=found.moved)
+        recovered = 0
+        if found.expired and self._clock.monotonic() >= self._recover_from_s:
+            recovered = self._recoverer.tick(queue)
+        self._janitor.tick(queue, stranded=found.stranded > 0)
+        if found.moved >= UPKEEP_BATCH or recovered >= UPKEEP_BATCH:
+            return 0.0
+        return LONGEST_S if found.next_due_in_s is None else found.next_due_in_s
 
     def _mind_absence(self) -> None:
         now_s = self._clock.monotonic()

@@ -8,20 +8,26 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
+import structlog
+
+from appliance.errors import QueueError
 from appliance.loops.watch import Watch
 from appliance.queue.broker import Ask, Taken
+
+log = structlog.get_logger()
 
 #: Seconds without a free slot after which a queue is not watched any more. Below that an arrival
 #: waits for the slot: with short tasks that is cheaper than to stop watching after each.
 HOLD_S = 0.05
-#: Seconds between looks at a paused queue.
+#: Seconds between looks at a paused queue, and at one whose keys Redis refuses to work on.
 PAUSED_RECHECK_S = 0.8
+REFUSED_RECHECK_S = 5.0
 
 
 class _Supply(Enum):
     MAYBE = auto()  # a take may bring something
     EMPTY = auto()  # a take brought less than asked; the watch tells when that changes
-    PAUSED = auto()
+    PAUSED = auto()  # or broken; to be looked at again later
 
 
 @dataclass(slots=True)
@@ -32,6 +38,7 @@ class Source:
     watch: Watch
     supply: _Supply = _Supply.MAYBE
     recheck_monotonic_s: float = 0.0
+    refused: bool = False
 
 
 class Intake:
@@ -65,12 +72,22 @@ class Intake:
     def learn(self, ask: Ask, taken: Taken, now_s: float) -> None:
         """What an answered ``ask`` says of its queue."""
         source = self._by_name[ask.queue]
+        source.refused = False
         for _ in ask.arrived:
             source.watch.arrived.popleft()
         if taken.paused:
             source.supply, source.recheck_monotonic_s = _Supply.PAUSED, now_s + PAUSED_RECHECK_S
         elif ask.count and len(taken.tasks) + len(taken.broken) < ask.count:
             source.supply = _Supply.EMPTY
+
+    def refuse(self, ask: Ask, error: QueueError, now_s: float) -> None:
+        """Redis would not do it (a key of the wrong type, no permission): the other queues go on."""
+        source = self._by_name[ask.queue]
+        if not source.refused:
+            log.error("queue.refused", queue=ask.queue, error=str(error), again_in_s=REFUSED_RECHECK_S)
+        source.refused = True
+        source.watch.arrived.clear()
+        source.supply, source.recheck_monotonic_s = _Supply.PAUSED, now_s + REFUSED_RECHECK_S
 
     def doubt(self) -> None:
         """Redis was away: nothing that was believed of the queues holds."""

@@ -5,17 +5,22 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+import structlog
 from redis.exceptions import NoScriptError
 
-from appliance.errors import QueueUnavailable, TaskUndecodable
+from appliance.errors import QueueError, QueueUnavailable, TaskUndecodable
 from appliance.queue import keys, scripts
 from appliance.queue.connection import Channel, Command, check
 from appliance.queue.message import Lease, Task, lease_of, parse
 from appliance.queue.scripts import Script
 from appliance.queue.settlement import Archive, Complete, Defer, GiveBack, Retry, Settlement
 
+log = structlog.get_logger()
+
 #: How many entries one upkeep script looks at, so that none holds Redis up for long.
 UPKEEP_BATCH = 100
+#: Lifetimes from here on, in seconds, are for ever; the scripts say the same. Redis has no later time.
+FOREVER_S = 3_153_600_000
 
 
 class Verdict(StrEnum):
@@ -49,10 +54,14 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """The answers to one round trip, in the order of what was asked."""
+    """The answers to one round trip, in the order of what was asked; None where Redis refused.
 
-    verdicts: tuple[Verdict, ...] = ()
-    taken: tuple[Taken, ...] = ()
+    ``failure`` is the first of these refusals. The others have been carried out all the same.
+    """
+
+    verdicts: tuple[Verdict | None, ...] = ()
+    taken: tuple[Taken | None, ...] = ()
+    failure: QueueError | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +79,7 @@ class _Part:
     command: Command
     script: Script | None
     accept: Callable[[Any], None] = field(default=lambda _: None)
+    optional: bool = False
 
 
 class Broker:
@@ -85,22 +95,34 @@ class Broker:
         self._owner = owner
         self._lease_s = lease_s
         self._keep_results = keep_results
+        self._complained = False
 
     def exchange(self, settlements: Sequence[Settlement], asks: Sequence[Ask]) -> Exchange:
-        """Settle what finished and take what is next, in one round trip."""
+        """Settle what finished and take what is next, in one round trip.
+
+        Raises where the connection failed, and where Redis can do nothing of it at present.
+        """
         verdicts: dict[int, Verdict] = {}
         taken: dict[int, Taken] = {}
         parts = list(self._settle_parts(settlements, verdicts))
         for position, ask in enumerate(asks):
             parts.append(self._take_part(ask, position, taken))
-        self._run(parts)
+        failure = self._try(parts)
+        if isinstance(failure, QueueUnavailable) and not verdicts and not taken:
+            raise failure
+        self._mend_lookups(settlements, verdicts)
         return Exchange(
-            tuple(verdicts[i] for i in range(len(settlements))), tuple(taken[i] for i in range(len(asks)))
+            tuple(verdicts.get(i) for i in range(len(settlements))),
+            tuple(taken.get(i) for i in range(len(asks))),
+            failure,
         )
 
     def settle(self, settlements: Sequence[Settlement]) -> tuple[Verdict, ...]:
         """Settle tasks of this worker's own."""
-        return self.exchange(settlements, ()).verdicts
+        answer = self.exchange(settlements, ())
+        if answer.failure is not None:
+            raise answer.failure
+        return tuple(verdict for verdict in answer.verdicts if verdict is not None)
 
     def settle_expired(self, settlements: Sequence[Retry | Archive]) -> tuple[Verdict, ...]:
         """Settle tasks in the name of workers whose leases ran out."""
@@ -201,10 +223,24 @@ class Broker:
         """Give the reverse lookup the task's own lifetime (None: the task is deleted, 0: for ever)."""
         lookup = _lookup(_bytes(lease.task_id))
         if ttl_s is None:
-            return _Part(("UNLINK", lookup), None)
-        if ttl_s > 0:
-            return _Part(("PEXPIRE", lookup, int(ttl_s * 1000)), None)
-        return _Part(("PERSIST", lookup), None)
+            return _Part(("UNLINK", lookup), None, optional=True)
+        if 0 < ttl_s < FOREVER_S:
+            return _Part(("PEXPIRE", lookup, int(ttl_s * 1000)), None, optional=True)
+        return _Part(("PERSIST", lookup), None, optional=True)
+
+    def _mend_lookups(self, settlements: Sequence[Settlement], verdicts: dict[int, Verdict]) -> None:
+        """Undo what a refused outcome did to the task's reverse lookup.
+
+        The lookup travels with the outcome, in a slot of its own, before it is known what the fence
+        says. The task is somebody else's now, and has to be found until that one has ended it.
+        """
+        commands: list[Command] = []
+        for position, settlement in enumerate(settlements):
+            if verdicts.get(position) is Verdict.LOST and isinstance(settlement, Complete | Archive):
+                lookup = _lookup(_bytes(settlement.lease.task_id))
+                commands += [("HSET", lookup, "queue", settlement.lease.queue), ("PERSIST", lookup)]
+        if commands:
+            self._try([_Part(command, None, optional=True) for command in commands])
 
     def _take_part(self, ask: Ask, position: int, taken: dict[int, Taken]) -> _Part:
         def accept(reply: Any) -> None:
@@ -228,25 +264,48 @@ class Broker:
         return replies[0]
 
     def _run(self, parts: Sequence[_Part]) -> None:
-        """Send the parts together; scripts Redis does not have (any more) are loaded and sent again."""
-        pending = list(parts)
+        """Send the parts together, and raise what went wrong with the first that went wrong."""
+        failure = self._try(parts)
+        if failure is not None:
+            raise failure
+
+    def _try(self, parts: Sequence[_Part]) -> QueueError | None:
+        """Send the parts together; scripts Redis does not have (any more) are loaded and sent again.
+
+        Returns the first error reply to a part that is not optional; what the other parts brought is
+        accepted, since it has happened.
+        """
+        pending, failure = list(parts), None
         # A second round is for loading; a third means Redis forgets scripts as fast as we load them.
         for _ in range(3):
             if not pending:
-                return
+                return failure
             replies = self._channel.batch([part.command for part in pending])
             unknown = []
             for part, reply in zip(pending, replies, strict=True):
                 if isinstance(reply, NoScriptError):
                     unknown.append(part)
-                else:
+                    continue
+                try:
                     part.accept(check(reply))
+                except QueueError as exc:
+                    if part.optional:
+                        self._complain(exc)
+                    else:
+                        failure = failure or exc
             if unknown:
                 for reply in self._channel.batch([("SCRIPT", "LOAD", s.source) for s in scripts.ALL]):
                     check(reply)
             pending = unknown
         if pending:
             raise QueueUnavailable("Redis keeps forgetting the worker's scripts (SCRIPT FLUSH in a loop?)")
+        return failure
+
+    def _complain(self, exc: QueueError) -> None:
+        """Say once that reverse lookups cannot be written: no reason to keep a result from its owner."""
+        if not self._complained:
+            self._complained = True
+            log.warning("queue.lookup_refused", error=str(exc), consequence="reverse lookups keep their age")
 
 
 def _parse_taken(queue: str, claimed: Sequence[Any]) -> Taken:
@@ -274,8 +333,8 @@ def _by_queue(items: Sequence[Any], key: Callable[[Any], Any]) -> Iterable[tuple
     return groups.items()
 
 
-def _fence(lease: Lease) -> tuple[bytes, str, str]:
-    return _bytes(lease.task_id), lease.owner, lease.attempt
+def _fence(lease: Lease) -> tuple[bytes, bytes, bytes]:
+    return _bytes(lease.task_id), _bytes(lease.owner), _bytes(lease.attempt)
 
 
 def _bytes(text: str) -> bytes:

@@ -75,12 +75,13 @@ class Channel:
             socket_timeout=reply_timeout_s,
             socket_connect_timeout=CONNECT_TIMEOUT_S,
             socket_keepalive=True,
-            client_name=name,
             driver_info=None,
             protocol=2,
         )
+        self._name = name
         self._address = f"{endpoint.host}:{endpoint.port}"
         self._lock = RLock()
+        self._demoted = False
 
     def batch(self, commands: Sequence[Command]) -> list[Any]:
         """Send ``commands`` in one write and return their replies in order.
@@ -91,9 +92,20 @@ class Channel:
         """
         with self._lock, self._translated():
             if not self._connection.is_connected:
-                self._connection.connect()
+                self._connect()
             self._connection.send_packed_command(self._connection.pack_commands(commands), check_health=False)
-            return [self._read() for _ in commands]
+            replies = [self._read() for _ in commands]
+            if self._demoted:
+                # Its name may be the new master's by now; this connection stays with the old one.
+                self._demoted = False
+                self._connection.disconnect()
+            return replies
+
+    def _connect(self) -> None:
+        self._connection.connect()
+        # Not by redis-py, for which a user who may not do this is one who may not connect.
+        self._connection.send_command("CLIENT", "SETNAME", self._name, check_health=False)
+        self._read()
 
     def call(self, *command: str | bytes | int | float) -> Any:
         """Send one command and return its checked reply; raises like :meth:`batch` and :func:`check`."""
@@ -120,6 +132,8 @@ class Channel:
         try:
             return self._connection.read_response()
         except exceptions.ResponseError as reply:
+            # Redis 6.2 wraps what a script ran into in words of its own.
+            self._demoted |= isinstance(reply, exceptions.ReadOnlyError) or "READONLY" in str(reply)
             return reply
 
     @contextmanager

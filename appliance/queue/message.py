@@ -5,6 +5,7 @@ keeps fields it does not know, and is rewritten from the decoded object, so that
 put into it is lost on a retry. ``retry`` is the *maximum*, ``retried`` how often it was retried.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -33,6 +34,7 @@ _FIELDS = (
     # 15, the headers, is left to the library's unknown fields: we only carry it along.
 )
 
+_INT32_MAX = 2**31 - 1
 #: Above this a ``pending_since`` is nanoseconds (asynq's clients), below it seconds (the Go worker).
 _NANOSECONDS_ABOVE = 1e14
 
@@ -127,7 +129,8 @@ def parse(queue: str, claimed: Sequence[Any]) -> Task:
         payload=decoded.payload,
         max_retry=decoded.retry,
         # The hash may be ahead of the message where another program counted only there.
-        retried=max(decoded.retried, _integer("retried", retried) or 0),
+        # It must fit the message again, whatever the hash says.
+        retried=min(max(decoded.retried, _integer("retried", retried) or 0), _INT32_MAX),
         timeout_s=decoded.timeout or None,
         deadline_wall_s=decoded.deadline or None,
         retention_s=decoded.retention,
@@ -141,7 +144,8 @@ def parse(queue: str, claimed: Sequence[Any]) -> Task:
 def lease_of(queue: str, claimed: Sequence[Any]) -> Lease:
     """The fence of a claimed task, readable even when the task itself is not."""
     task_id, attempt, owner = claimed[0], claimed[1], claimed[2]
-    return Lease(queue, task_id.decode(errors="surrogateescape"), owner.decode(), attempt.decode())
+    words = (text.decode(errors="surrogateescape") for text in (task_id, owner, attempt))
+    return Lease(queue, *words)
 
 
 def _parse_legacy(
@@ -180,9 +184,13 @@ def _seconds(field: str, value: bytes | None) -> float | None:
     if value is None or value == b"":
         return None
     try:
-        return float(value)
+        number = float(value)
     except ValueError as exc:
         raise TaskUndecodable(f"the task's field {field} is {value!r}, expected a number") from exc
+    # Infinity and NaN are floats, but nothing anybody could count with.
+    if not math.isfinite(number):
+        raise TaskUndecodable(f"the task's field {field} is {value!r}, expected a finite number")
+    return number
 
 
 def _integer(field: str, value: bytes | None) -> int | None:

@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import dataclass
 from importlib.resources import files
+from typing import Self
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,12 +14,17 @@ class Script:
     source: str
     digest: str
 
+    @classmethod
+    def of(cls, name: str, source: str) -> Self:
+        """The script with this source."""
+        return cls(name, source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
+
 
 def _load(name: str) -> Script:
     folder = files("appliance.queue") / "scripts"
-    source = "\n".join((folder / f"{part}.lua").read_text("utf-8") for part in ("_queue", name))
-    digest = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
-    return Script(name, source, digest)
+    return Script.of(
+        name, "\n".join((folder / f"{part}.lua").read_text("utf-8") for part in ("_queue", name))
+    )
 
 
 TAKE = _load("take")

@@ -1,28 +1,51 @@
 """A real Redis for the engine's tests; one server for all, emptied before each test."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing
 
 import pytest
 import redis
 
 from appliance.config.settings import RetrySettings, TaskSettings
 from appliance.control.contract import RedisEndpoint
+from appliance.queue import scripts
 from appliance.queue.broker import Broker
 from appliance.queue.connection import Channel
+from appliance.queue.scripts import Script
 from appliance.queue.settlement import Policy
-from harness import wire
+from harness import wait, wire
 from harness.redis import RedisServer
 
 QUEUE = "inference.high"
 PREFIX = "asynq:{inference.high}:"
+#: In front of a script it makes Redis, from version 7 on, refuse it keys of more than one slot.
+ONE_SLOT = "#!lua\n"
 POLICY = Policy(RetrySettings(), TaskSettings())
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+def single(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     with RedisServer(tmp_path_factory.mktemp("redis")) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A cluster of one node, which has all the slots."""
+    with (
+        RedisServer(tmp_path_factory.mktemp("cluster"), extra_args=("--cluster-enabled", "yes")) as running,
+        closing(running.client()) as client,
+    ):
+        client.execute_command("CLUSTER ADDSLOTS", *range(16_384))
+        wait.until(lambda: client.execute_command("CLUSTER INFO")["cluster_state"] == "ok", 20, "the cluster")
+        yield running
+
+
+@pytest.fixture
+def server(single: RedisServer) -> RedisServer:
+    """Where a test runs; a module may choose another."""
+    return single
 
 
 @pytest.fixture
@@ -33,9 +56,27 @@ def db(server: RedisServer) -> Iterator[redis.Redis]:
     client.close()
 
 
+def change_scripts(monkeypatch: pytest.MonkeyPatch, change: Callable[[str], str]) -> None:
+    """Let every broker use scripts with another source for the time of a test."""
+    changed = tuple(Script.of(script.name, change(script.source)) for script in scripts.ALL)
+    for script in changed:
+        monkeypatch.setattr(scripts, script.name.upper(), script)
+    monkeypatch.setattr(scripts, "ALL", changed)
+
+
+def holds_to_one_slot(server: RedisServer) -> bool:
+    """Whether this Redis knows :data:`ONE_SLOT`."""
+    with closing(server.client()) as client:
+        return int(client.info("server")["redis_version"].split(".")[0]) >= 7
+
+
+def endpoint_of(server: RedisServer) -> RedisEndpoint:
+    return RedisEndpoint(host=server.host, port=server.port, password="", db=0, use_tls=False)
+
+
 @pytest.fixture
 def endpoint(server: RedisServer) -> RedisEndpoint:
-    return RedisEndpoint(host=server.host, port=server.port, password="", db=0, use_tls=False)
+    return endpoint_of(server)
 
 
 @pytest.fixture

@@ -270,6 +270,13 @@ def test_a_task_that_waited_too_long_is_archived_without_a_run(start: Start, db:
     assert runner.seen == []
 
 
+def test_a_task_behind_thousands_of_stray_ids_is_served_all_the_same(start: Start, db: redis.Redis) -> None:
+    db.lpush(f"{PREFIX}pending", *(f"ghost{n}" for n in range(2_500)))
+    seed(db, "a")
+    start(instant=True)
+    until(lambda: completed(db) == 1, "the task behind them")
+
+
 def test_an_unreadable_task_does_not_stop_the_others(start: Start, db: redis.Redis) -> None:
     db.hset(f"{PREFIX}t:bad", mapping={"msg": b"\xff", "state": "pending"})
     db.lpush(f"{PREFIX}pending", "bad")

@@ -1,18 +1,31 @@
-"""Every transition of a task, on a real Redis: where it is afterwards and what its hash says."""
+"""Every transition of a task, on a real Redis: where it is afterwards and what its hash says.
+
+All of it twice, the second time on a cluster, where a script may touch the keys of one slot only.
+"""
 
 import time
-from dataclasses import replace
 
 import pytest
 import redis
 
-from appliance.errors import QueueRejected, QueueUnavailable
 from appliance.process.work import Cancelled, Died, Failed, Returned, Succeeded
 from appliance.queue.broker import Ask, Broker, Taken, Verdict
 from appliance.queue.connection import Channel
 from appliance.queue.message import Task
 from harness import asynq, wire
+from harness.redis import RedisServer
+from tests.contract import conftest
 from tests.contract.conftest import POLICY, PREFIX, QUEUE, seed
+
+
+@pytest.fixture(params=["one Redis", "cluster"])
+def server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> RedisServer:
+    if request.param == "one Redis":
+        return request.getfixturevalue("single")
+    cluster: RedisServer = request.getfixturevalue("cluster")
+    if conftest.holds_to_one_slot(cluster):
+        conftest.change_scripts(monkeypatch, lambda source: conftest.ONE_SLOT + source)
+    return cluster
 
 
 def take(broker: Broker, count: int = 1) -> Taken:
@@ -72,6 +85,15 @@ def test_ids_without_a_task_are_dropped_and_counted(broker: Broker, db: redis.Re
     seed(db, "a")
     taken = take(broker)
     assert ([t.lease.task_id for t in taken.tasks], taken.strays) == (["a"], 1)
+    assert db.lrange(f"{PREFIX}active", 0, -1) == [b"a"]
+
+
+def test_a_list_full_of_ids_without_a_task_is_cleared_in_portions(broker: Broker, db: redis.Redis) -> None:
+    db.lpush(f"{PREFIX}pending", *(f"ghost{n}" for n in range(2_500)))
+    seed(db, "a")
+    takes = [take(broker) for _ in range(3)]
+    assert [taken.strays for taken in takes] == [1_000, 1_000, 500]
+    assert [task.lease.task_id for task in takes[-1].tasks] == ["a"]
     assert db.lrange(f"{PREFIX}active", 0, -1) == [b"a"]
 
 
@@ -311,6 +333,149 @@ def test_a_task_deleted_while_it_ran_stays_deleted(broker: Broker, db: redis.Red
     assert db.exists(f"{PREFIX}t:a") == 0
 
 
+def test_an_outcome_that_comes_after_recovery_is_lost_and_not_taken_for_accepted(
+    broker: Broker, other: Broker, db: redis.Redis
+) -> None:
+    seed(db, "a")
+    late = take_one(other)
+    recover(broker)
+
+    assert other.settle([POLICY.settle(late, Succeeded(b"1"), 0)]) == (Verdict.LOST,)
+
+    assert asynq.where_is(db, QUEUE, "a") == "retry"
+
+
+@pytest.mark.parametrize("keep_results", [True, False])
+def test_a_refused_outcome_leaves_the_task_findable(
+    channel: Channel, other: Broker, db: redis.Redis, keep_results: bool
+) -> None:
+    broker = Broker(channel, "late", 0.001, keep_results=keep_results)
+    seed(db, "a")
+    db.hset("asynq:t:a", "queue", QUEUE)
+    late = take_one(broker)
+    recover(other)
+
+    assert broker.settle([POLICY.settle(late, Succeeded(b"1"), 0)]) == (Verdict.LOST,)
+
+    assert db.hgetall("asynq:t:a") == {b"queue": QUEUE.encode()}
+    assert db.ttl("asynq:t:a") == -1
+
+
+# entries that should not be -----------------------------------------------------------------------
+
+
+def test_a_second_entry_of_a_task_that_waits_for_its_retry_is_dropped(
+    broker: Broker, db: redis.Redis
+) -> None:
+    seed(db, "a")
+    broker.settle([POLICY.settle(take_one(broker), Failed("x", retry=True), 0)])
+    db.lpush(f"{PREFIX}pending", "a")
+    assert take(broker).tasks == ()
+    assert asynq.where_is(db, QUEUE, "a") == "retry"
+
+
+def test_a_task_made_anew_under_the_name_of_one_deleted_at_work_is_served(
+    broker: Broker, other: Broker, db: redis.Redis
+) -> None:
+    seed(db, "a")
+    take_one(broker)
+    db.delete(f"{PREFIX}t:a")
+    seed(db, "a")
+
+    task = take_one(other)
+
+    assert other.settle([POLICY.settle(task, Succeeded(b"2"), 0)]) == (Verdict.DONE,)
+    assert asynq.where_is(db, QUEUE, "a") == "completed"
+    assert db.zcard(f"{PREFIX}lease") == 0
+
+
+def test_a_lease_left_by_a_deleted_task_does_not_take_the_new_one_of_its_name_along(
+    broker: Broker, other: Broker, db: redis.Redis
+) -> None:
+    seed(db, "a")
+    take_one(other)
+    db.delete(f"{PREFIX}t:a")
+    db.lrem(f"{PREFIX}active", 1, "a")
+    seed(db, "a")
+    db.lmove(f"{PREFIX}pending", f"{PREFIX}active", "RIGHT", "LEFT")
+
+    assert recover(broker) == []
+
+    assert broker.reclaim(QUEUE, broker.stranded(QUEUE)) == 1
+    assert take_one(broker).lease.task_id == "a"
+
+
+@pytest.mark.parametrize("paused", [False, True])
+def test_a_moved_id_whose_task_was_deleted_leaves_nothing_behind(
+    broker: Broker, db: redis.Redis, paused: bool
+) -> None:
+    db.lpush(f"{PREFIX}active", "ghost")
+    if paused:
+        db.set(f"{PREFIX}paused", "1")
+    assert broker.exchange([], [Ask(QUEUE, arrived=(b"ghost",))]).taken[0].tasks == ()
+    db.delete(f"{PREFIX}paused")
+    assert db.keys("*") == []
+
+
+def test_a_stray_entry_of_a_task_we_completed_is_not_reconciled_into_work(
+    broker: Broker, db: redis.Redis
+) -> None:
+    seed(db, "a")
+    broker.settle([POLICY.settle(take_one(broker), Succeeded(b"1"), 0)])
+    db.lpush(f"{PREFIX}active", "a")
+    assert broker.reconcile(QUEUE, []) == []
+    assert hash_of(db, "a")[b"state"] == b"completed"
+
+
+def test_an_archived_task_that_is_run_again_outlives_the_lifetime_it_had(
+    broker: Broker, db: redis.Redis
+) -> None:
+    seed(db, "a")
+    broker.settle([POLICY.settle(take_one(broker), Cancelled("x"), 0)])
+    assert db.ttl(f"{PREFIX}t:a") > 0
+    db.zrem(f"{PREFIX}archived", "a")
+    db.hset(f"{PREFIX}t:a", "state", "pending")
+    db.lpush(f"{PREFIX}pending", "a")
+
+    take_one(broker)
+
+    assert db.ttl(f"{PREFIX}t:a") == -1
+
+
+# fields nobody can count with ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stamp", ["nan", "inf", "soon"])
+def test_a_stamp_that_is_no_number_is_the_tasks_own_trouble(
+    broker: Broker, db: redis.Redis, stamp: str
+) -> None:
+    seed(db, "a", "b")
+    db.hset(f"{PREFIX}t:a", "ttl_completed", stamp)
+    taken = take(broker, 2)
+    ((lease, reason),) = taken.broken
+    assert "ttl_completed" in reason
+    assert broker.settle([POLICY.refuse(lease, reason)]) == (Verdict.DONE,)
+    assert [task.lease.task_id for task in taken.tasks] == ["b"]
+
+
+@pytest.mark.parametrize("outcome", [Succeeded(b"1"), Cancelled("x")], ids=["complete", "archive"])
+def test_a_lifetime_beyond_redis_calendar_is_for_ever(
+    broker: Broker, db: redis.Redis, outcome: object
+) -> None:
+    seed(db, "a", retention=2**62)
+    db.hset(f"{PREFIX}t:a", "ttl_archived", "1e18")
+    db.hset("asynq:t:a", "queue", QUEUE)
+    assert broker.settle([POLICY.settle(take_one(broker), outcome, 0)]) == (Verdict.DONE,)
+    assert (db.ttl(f"{PREFIX}t:a"), db.ttl("asynq:t:a")) == (-1, -1)
+
+
+def test_a_count_of_retries_that_fits_no_message_ends_in_the_archive(broker: Broker, db: redis.Redis) -> None:
+    seed(db, "a")
+    db.hset(f"{PREFIX}t:a", "retried", "99999999999")
+    assert broker.settle([POLICY.settle(take_one(broker), Failed("x", retry=True), 0)]) == (Verdict.DONE,)
+    assert asynq.where_is(db, QUEUE, "a") == "archived"
+
+
 # leases ------------------------------------------------------------------------------------------
 
 
@@ -323,7 +488,7 @@ def test_extending_moves_the_expiry_only_for_tasks_that_are_still_ours(
     db.zadd(f"{PREFIX}lease", {"a": time.time() + 1})
 
     assert broker.extend([mine.lease]) == {mine.lease: Verdict.DONE}
-    assert other.extend([lost.lease]) == {lost.lease: Verdict.SETTLED}
+    assert other.extend([lost.lease]) == {lost.lease: Verdict.LOST}
 
     assert db.zscore(f"{PREFIX}lease", "a") > time.time() + 25
     assert db.zscore(f"{PREFIX}lease", "b") is None
@@ -456,14 +621,7 @@ def test_a_purge_entry_left_behind_does_not_take_a_running_task_with_it(
     assert take_one(broker).lease.task_id == "a"
 
 
-# Redis itself ------------------------------------------------------------------------------------
-
-
-def test_scripts_that_redis_forgot_are_loaded_again(broker: Broker, db: redis.Redis) -> None:
-    seed(db, "a")
-    task = take_one(broker)
-    db.script_flush()
-    assert broker.settle([POLICY.settle(task, Succeeded(b"1"), 0)]) == (Verdict.DONE,)
+# counters -----------------------------------------------------------------------------------------
 
 
 def test_the_day_of_the_counters_is_right_on_every_day_of_four_centuries(
@@ -478,35 +636,3 @@ def test_the_day_of_the_counters_is_right_on_every_day_of_four_centuries(
     epoch = __import__("datetime").date(1970, 1, 1)
     delta = __import__("datetime").timedelta
     assert [reply.decode() for reply in replies] == [(epoch + delta(days=day)).isoformat() for day in days]
-
-
-def test_a_redis_that_is_not_there_is_unavailable(endpoint: object, tmp_path: object) -> None:
-    gone = Channel(replace(endpoint, port=1), "test")  # type: ignore[type-var]
-    with pytest.raises(QueueUnavailable, match=r"127\.0\.0\.1:1"):
-        gone.call("PING")
-
-
-def test_a_refused_command_is_rejected_and_leaves_the_channel_usable(
-    channel: Channel, db: redis.Redis
-) -> None:
-    db.set("text", "x")
-    with pytest.raises(QueueRejected, match="WRONGTYPE"):
-        channel.call("LPUSH", "text", "y")
-    assert channel.call("PING") == b"PONG"
-
-
-def test_a_read_only_replica_is_trouble_that_passes(channel: Channel, db: redis.Redis) -> None:
-    channel.call("REPLICAOF", "127.0.0.1", "1")
-    try:
-        with pytest.raises(QueueUnavailable, match="read only replica"):
-            channel.call("SET", "a", "b")
-    finally:
-        channel.call("REPLICAOF", "NO", "ONE")
-
-
-def test_a_connection_cut_by_the_server_is_opened_again(channel: Channel, db: redis.Redis) -> None:
-    me = channel.call("CLIENT", "ID")
-    db.client_kill_filter(_id=str(me))
-    with pytest.raises(QueueUnavailable):
-        channel.call("PING")
-    assert channel.call("PING") == b"PONG"

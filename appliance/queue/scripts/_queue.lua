@@ -78,9 +78,34 @@ local function put_back(id)
     redis.call('RPUSH', PENDING, id)
 end
 
--- Enters an ended task into completed or archived, to be purged after ttl_s (0: never).
+-- Ends an attempt in the name of somebody else than the worker that had it: should that worker
+-- come with an outcome after all, the fence must say 'lost', and not that it was accepted.
+local function disown(id)
+    redis.call('HDEL', task_key(id), 'owner')
+end
+
+-- Whether an id that stands in a list is a task to run. It is not when its hash is gone, when it
+-- has ended, or when it waits for its time: then the entry is a second one, of a client that sent twice.
+local function runnable(id, state)
+    if state == 'completed' or state == 'archived' then return false end
+    if state == 'scheduled' or state == 'retry' then return not redis.call('ZSCORE', prefix .. state, id) end
+    return state and true or redis.call('EXISTS', task_key(id)) == 1
+end
+
+-- Takes an id nobody claimed out of active, and back to pending if it is a task to run. Returns
+-- whether it was.
+local function unclaim(id)
+    if redis.call('LREM', ACTIVE, 1, id) == 0 then return false end
+    if not runnable(id, redis.call('HGET', task_key(id), 'state')) then return false end
+    put_back(id)
+    disown(id)
+    return true
+end
+
+-- Enters an ended task into completed or archived, to be purged after ttl_s (0: never, as is
+-- what lies beyond the calendar of EXPIRE).
 local function shelve(id, shelf, ttl_s)
-    if ttl_s > 0 then
+    if ttl_s > 0 and ttl_s < NEVER_S then
         redis.call('ZADD', prefix .. shelf, now_s + ttl_s, id)
         redis.call('EXPIRE', task_key(id), math.ceil(ttl_s))
     else
@@ -90,15 +115,22 @@ local function shelve(id, shelf, ttl_s)
 end
 
 -- Makes an id that was just moved to active this owner's, with a lease and a new attempt number.
--- Returns what the worker needs to run it, or nil for an id that is no task to run: one without
--- a hash, one that has ended, one that is being worked on already.
+-- Returns what the worker needs to run it, or nil for an id that is no task to run or is being
+-- worked on already.
 local function claim(id, owner, lease_s)
     local task = redis.call('HMGET', task_key(id), 'state', 'msg', 'retried', 'pending_since',
         'ttl_completed', 'ttl_archived', 'pending_timeout', 'active_timeout')
     local state = task[1]
-    if state == 'completed' or state == 'archived' then return nil end
-    if not state and redis.call('EXISTS', task_key(id)) == 0 then return nil end
-    if redis.call('ZADD', LEASE, 'NX', now_s + lease_s, id) == 0 then return nil end
+    if not runnable(id, state) then return nil end
+    if redis.call('ZADD', LEASE, 'NX', now_s + lease_s, id) == 0 then
+        if state == 'active' then return nil end
+        -- Lease and entry of a task that was deleted at work; this one was made under its name since.
+        redis.call('LREM', ACTIVE, 0, id)
+        redis.call('LPUSH', ACTIVE, id)
+        redis.call('ZADD', LEASE, now_s + lease_s, id)
+    end
+    -- An archived task that somebody runs again still has the end of its lifetime set.
+    redis.call('PERSIST', task_key(id))
     local attempt = redis.call('HINCRBY', task_key(id), 'attempt', 1)
     redis.call('HSET', task_key(id), 'state', 'active', 'owner', owner)
     redis.call('HDEL', task_key(id), 'pending_since')

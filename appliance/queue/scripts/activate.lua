@@ -12,8 +12,7 @@ for i = 3, #ARGV do
     local id = ARGV[i]
     if redis.call('LPOS', ACTIVE, id) and not redis.call('ZSCORE', LEASE, id) then
         if paused == 1 then
-            redis.call('LREM', ACTIVE, 1, id)
-            put_back(id)
+            unclaim(id)
         else
             local task = claim(id, ARGV[1], tonumber(ARGV[2]))
             if task then

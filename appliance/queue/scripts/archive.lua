@@ -16,6 +16,7 @@ for i = 2, #ARGV, 6 do
             'error_msg', ARGV[i + 4], 'last_failed_at', time[1])
         if message ~= '' then redis.call('HSET', task_key(id), 'msg', message) end
         shelve(id, 'archived', tonumber(ARGV[i + 3]))
+        if ARGV[1] == '1' then disown(id) end
         failed = failed + 1
         held = 'done'
     end

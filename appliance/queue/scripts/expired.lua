@@ -16,6 +16,10 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', LEASE, '-inf', now_s, 'LIMIT', 0
         end
         answer[#answer + 1] = {id, task[10] or '', task[9] or '', task[2], task[3], task[4], task[5], task[6],
             task[7], task[8], legacy}
+    elseif runnable(id, task[1]) then
+        -- The task is new under the name of one that was deleted at work. Should it stand in active,
+        -- it does so unclaimed, and is seen as such from now on (stranded).
+        redis.call('ZREM', LEASE, id)
     else
         -- A lease of a task that has ended, waits elsewhere or is gone holds nothing.
         release(id)

@@ -9,6 +9,8 @@ for i = 2, #ARGV, 3 do
     local id = ARGV[i]
     local held = fence(id, ARGV[i + 1], ARGV[i + 2], false)
     if held == 'held' then
+        -- A full Redis refuses ZADD, but lets a script go on that has begun to write.
+        redis.call('ZREM', LEASE, id)
         redis.call('ZADD', LEASE, now_s + tonumber(ARGV[1]), id)
         held = 'done'
     end

@@ -11,8 +11,9 @@ for _, name in ipairs({'scheduled', 'retry'}) do
     local due = redis.call('ZRANGEBYSCORE', waiting, '-inf', now_s, 'LIMIT', 0, tonumber(ARGV[1]) - moved)
     for _, id in ipairs(due) do
         redis.call('ZREM', waiting, id)
-        -- An entry whose hash is gone is no task any more.
-        if redis.call('EXISTS', task_key(id)) == 1 then
+        local state = redis.call('HGET', task_key(id), 'state')
+        -- An entry left behind by a task that runs, has ended or is gone is none to run.
+        if not (state == 'active' and redis.call('ZSCORE', LEASE, id)) and runnable(id, state) then
             redis.call('HSET', task_key(id), 'state', 'pending', 'pending_since', now_ns)
             redis.call('LPUSH', PENDING, id)
             moved = moved + 1

@@ -6,12 +6,6 @@
 
 local returned = 0
 for _, id in ipairs(ARGV) do
-    if not redis.call('ZSCORE', LEASE, id) and redis.call('LREM', ACTIVE, 1, id) > 0 then
-        local state = redis.call('HGET', task_key(id), 'state')
-        if state ~= 'completed' and state ~= 'archived' and redis.call('EXISTS', task_key(id)) == 1 then
-            put_back(id)
-            returned = returned + 1
-        end
-    end
+    if not redis.call('ZSCORE', LEASE, id) and unclaim(id) then returned = returned + 1 end
 end
 return returned

@@ -8,10 +8,15 @@
 local known, answer = {}, {}
 for i = 2, #ARGV do known[ARGV[i]] = true end
 for _, id in ipairs(redis.call('LRANGE', ACTIVE, 0, -1)) do
-    if not known[id] and redis.call('HGET', task_key(id), 'owner') == ARGV[1] then
-        release(id)
-        put_back(id)
-        answer[#answer + 1] = id
+    if not known[id] then
+        local held = redis.call('HMGET', task_key(id), 'owner', 'state')
+        -- An entry without a claim may name us for an earlier attempt; it is somebody else's arrival.
+        if held[1] == ARGV[1] and held[2] == 'active' then
+            release(id)
+            put_back(id)
+            disown(id)
+            answer[#answer + 1] = id
+        end
     end
 end
 return answer

@@ -16,6 +16,7 @@ for i = 2, #ARGV, 7 do
         redis.call('HSET', task_key(id), 'state', 'retry', 'retried', ARGV[i + 4],
             'error_msg', ARGV[i + 5], 'last_failed_at', time[1])
         if message ~= '' then redis.call('HSET', task_key(id), 'msg', message) end
+        if ARGV[1] == '1' then disown(id) end
         failed = failed + 1
         held = 'done'
     end

@@ -1,0 +1,88 @@
+"""The connection to Redis: lost, refused, demoted, and what is done about each."""
+
+from dataclasses import replace
+
+import pytest
+import redis
+
+from appliance.errors import QueueRejected, QueueUnavailable
+from appliance.process.work import Succeeded
+from appliance.queue.broker import Ask, Broker, Verdict
+from appliance.queue.connection import Channel
+from appliance.queue.message import Task
+from appliance.queue.scripts import Script
+from harness.redis import RedisServer
+from tests.contract import conftest
+from tests.contract.conftest import POLICY, PREFIX, QUEUE, seed
+
+
+def take_one(broker: Broker) -> Task:
+    taken = broker.exchange([], [Ask(QUEUE, 1)]).taken[0]
+    assert taken is not None
+    (task,) = taken.tasks
+    return task
+
+
+def test_scripts_that_redis_forgot_are_loaded_again(broker: Broker, db: redis.Redis) -> None:
+    seed(db, "a")
+    task = take_one(broker)
+    db.script_flush()
+    assert broker.settle([POLICY.settle(task, Succeeded(b"1"), 0)]) == (Verdict.DONE,)
+
+
+def test_a_redis_that_is_not_there_is_unavailable(endpoint: object, tmp_path: object) -> None:
+    gone = Channel(replace(endpoint, port=1), "test")  # type: ignore[type-var]
+    with pytest.raises(QueueUnavailable, match=r"127\.0\.0\.1:1"):
+        gone.call("PING")
+
+
+def test_a_refused_command_is_rejected_and_leaves_the_channel_usable(
+    channel: Channel, db: redis.Redis
+) -> None:
+    db.set("text", "x")
+    with pytest.raises(QueueRejected, match="WRONGTYPE"):
+        channel.call("LPUSH", "text", "y")
+    assert channel.call("PING") == b"PONG"
+
+
+def test_a_read_only_replica_is_trouble_that_passes(channel: Channel, db: redis.Redis) -> None:
+    channel.call("REPLICAOF", "127.0.0.1", "1")
+    try:
+        with pytest.raises(QueueUnavailable, match="read only replica"):
+            channel.call("SET", "a", "b")
+    finally:
+        channel.call("REPLICAOF", "NO", "ONE")
+
+
+def test_a_redis_that_became_a_replica_is_not_asked_again_over_the_same_connection(
+    channel: Channel, db: redis.Redis
+) -> None:
+    seed(db, "a")
+    broker = Broker(channel, "me", 30, keep_results=True)
+    db.zadd(f"{PREFIX}scheduled", {"due": 1})
+    db.replicaof("127.0.0.1", 1)
+    try:
+        with pytest.raises(QueueUnavailable):
+            broker.forward(QUEUE)
+        assert not channel.connected
+    finally:
+        db.replicaof("no", "one")
+    assert take_one(broker).lease.task_id == "a"
+
+
+def test_a_connection_cut_by_the_server_is_opened_again(channel: Channel, db: redis.Redis) -> None:
+    me = channel.call("CLIENT", "ID")
+    db.client_kill_filter(_id=str(me))
+    with pytest.raises(QueueUnavailable):
+        channel.call("PING")
+    assert channel.call("PING") == b"PONG"
+
+
+def test_a_cluster_refuses_a_script_that_touches_two_slots(cluster: RedisServer) -> None:
+    if not conftest.holds_to_one_slot(cluster):
+        pytest.skip("Redis before 7 cannot be made to look")
+    two = Script.of("two", conftest.ONE_SLOT + "redis.call('SET', 'a', 1) redis.call('SET', 'b', 1)")
+    channel = Channel(conftest.endpoint_of(cluster), "test")
+    channel.call("SCRIPT", "LOAD", two.source)
+    with pytest.raises(QueueRejected, match="same slot"):
+        channel.call("EVALSHA", two.digest, 1, "a")
