@@ -68,7 +68,7 @@ PEERS := celery rq dramatiq huey arq
 	done
 	@touch $@
 
-bench: venv system .bench/.installed ## Measure the worker beside Celery, RQ, Dramatiq, Huey and arq (half an hour; BENCH=--quick)
+bench: venv system .bench/.installed ## Measure the worker beside Celery, RQ, Dramatiq, Huey and arq (20 minutes; BENCH=--quick)
 	$(BIN)/runqy-harness bench --write docs/benchmarks.md $(BENCH)
 
 lock: ## Refresh the image's locked requirements from pyproject.toml (needs uv)

@@ -9,6 +9,8 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, NoReturn
 
 from harness import local, values
@@ -20,6 +22,7 @@ _HELP = """usage: runqy-harness COMMAND [options]      (runqy-harness COMMAND --
   demo       see a worker do its job: server, Redis, tasks, results, a crash and its recovery
   serve      a local runqy server for the task code in a folder, until Ctrl-C
   enqueue    send tasks to it, or to any runqy server, and print ids or results
+  bench      measure the worker beside those a user would pick instead
 """
 
 FAILED, MISUNDERSTOOD = 1, 2
@@ -188,6 +191,51 @@ def _enqueue(arguments: Sequence[str]) -> int:
     )
 
 
+def _bench(arguments: Sequence[str]) -> int:
+    from harness.bench import peers, plan  # noqa: PLC0415
+    from harness.bench import run as bench  # noqa: PLC0415
+
+    names = [peer.name for peer in peers.PEERS]
+    parser = _Parser("bench", "The worker beside Celery, RQ, Dramatiq, Huey and arq: one run, one table.")
+    add = parser.add_argument
+    add("--quick", action="store_true", help="fewer tasks, once: three minutes instead of twenty")
+    add("--repetitions", type=values.whole(1), metavar="N", help="of each throughput (default: 5; quick: 1)")
+    add(
+        "--peer", action="append", choices=names, metavar="NAME", help=f"only this one; of {', '.join(names)}"
+    )
+    add("--no-peers", action="store_true", help="our worker alone")
+    add(
+        "--environments",
+        type=Path,
+        default=Path(".bench"),
+        metavar="FOLDER",
+        help="with a virtual environment for each peer, as `make bench` makes them (default: .bench)",
+    )
+    add("--json", type=Path, metavar="FILE", help="all figures, each repetition, as JSON")
+    add("--write", type=Path, metavar="FILE", help="the tables as a page, such as docs/benchmarks.md")
+    options = parser.parse_args(arguments)
+    sizes = plan.QUICK if options.quick else plan.FULL
+    if options.repetitions is not None:
+        sizes = replace(sizes, repetitions=options.repetitions)
+    order = bench.Order(
+        plan=sizes,
+        environments=options.environments,
+        peers=[] if options.no_peers else options.peer or names,
+        command=_measuring(options),
+    )
+    return bench.run(sys.stdout, order, options.json, options.write)
+
+
+def _measuring(options: argparse.Namespace) -> str:
+    """The command line again, with what decides about the figures; where they go is nobody's business."""
+    words = ["runqy-harness", "bench"]
+    words += ["--quick"] if options.quick else []
+    words += ["--repetitions", str(options.repetitions)] if options.repetitions else []
+    words += ["--no-peers"] if options.no_peers else []
+    words += [word for peer in options.peer or [] for word in ("--peer", peer)]
+    return " ".join(words)
+
+
 def _add_server_options(parser: "_Parser") -> None:
     add = parser.add_argument
     add("--host", default=local.HOST, metavar="HOST", help=f"to listen on (default: {local.HOST})")
@@ -305,4 +353,5 @@ _COMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = {
     "demo": _demo,
     "serve": _serve,
     "enqueue": _enqueue,
+    "bench": _bench,
 }

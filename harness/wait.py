@@ -20,13 +20,19 @@ def _nothing_known() -> str:
 
 
 def until(
-    check: Callable[[], T], timeout_s: float, what: str, diagnose: Callable[[], str] = _nothing_known
+    check: Callable[[], T],
+    timeout_s: float,
+    what: str,
+    diagnose: Callable[[], str] = _nothing_known,
+    *,
+    longest_pause_s: float = LONGEST_PAUSE_S,
 ) -> T:
     """Call ``check`` until it returns something true, and return that.
 
     An exception from ``check`` counts as "not yet", so that a check may look at things that do
     not exist so far; :class:`TimedOut` shows the last one. ``what`` completes "waited for …",
-    ``diagnose`` is asked once, when time is up, for what helps to see why (a log's tail).
+    ``diagnose`` is asked once, when time is up, for what helps to see why (a log's tail). A
+    shorter ``longest_pause_s`` is for those who measure when it came about.
     """
     deadline = time.monotonic() + timeout_s
     pause_s = FIRST_PAUSE_S
@@ -44,7 +50,7 @@ def until(
         if left_s <= 0:
             raise TimedOut(_report(what, timeout_s, value, error, diagnose)) from error
         time.sleep(min(pause_s, left_s))
-        pause_s = min(pause_s * 1.5, LONGEST_PAUSE_S)
+        pause_s = min(pause_s * 1.5, longest_pause_s)
 
 
 def _report(

@@ -1,0 +1,52 @@
+"""Tasks for our worker, by the hundred thousand: written by a script inside Redis, as a client would each."""
+
+import time
+
+import redis
+
+from harness import asynq
+from harness.asynq import NewTask
+
+#: Ids have the length of a UUID.
+_ID_WIDTH = 36
+#: Tasks a call, so that Redis answers others in between.
+_BATCH = 5_000
+# KEYS: queues, pending. ARGV: queue, how a task's key begins, how a lookup's does, message before its id
+# and after, first number, last number, nanoseconds.
+_SEED = f"""
+redis.call('SADD', KEYS[1], ARGV[1])
+for n = tonumber(ARGV[6]), tonumber(ARGV[7]) do
+    local id = string.format('%0{_ID_WIDTH}d', n)
+    redis.call('HSET', ARGV[2] .. id, 'msg', ARGV[4] .. id .. ARGV[5], 'state', 'pending',
+               'pending_since', ARGV[8])
+    redis.call('HSET', ARGV[3] .. id, 'queue', ARGV[1])
+    redis.call('LPUSH', KEYS[2], id)
+end
+"""
+
+
+class Seeder:
+    """Adds tasks to one queue; no id comes twice."""
+
+    def __init__(self, db: redis.Redis, queue: str) -> None:
+        self._queue = queue
+        self._next = 1
+        self._script = db.register_script(_SEED)
+        self._keys = (asynq.QUEUES, asynq.key(queue, "pending"))
+        placeholder = "?" * _ID_WIDTH
+        before, after = NewTask(id=placeholder).encode(queue).split(placeholder.encode())
+        self._fixed = (queue, asynq.task_key(queue, ""), asynq.lookup_key(""), before, after)
+
+    def add(self, count: int) -> None:
+        """So many more pending tasks, each with hash, message and reverse lookup."""
+        end = self._next + count
+        for first in range(self._next, end, _BATCH):
+            last = min(first + _BATCH, end) - 1
+            self._script(keys=self._keys, args=(*self._fixed, first, last, time.time_ns()))
+        self._next = end
+
+    def add_one(self) -> str:
+        """One more, in one round trip, as asynq's client does it; returns its id."""
+        task_id = f"{self._next:0{_ID_WIDTH}d}"
+        self.add(1)
+        return task_id

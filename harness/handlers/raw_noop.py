@@ -1,0 +1,20 @@
+"""The task process of the benchmark: straight on stdin and stdout, each result the time at which it began."""
+
+import json
+import sys
+import time
+
+
+def main() -> None:
+    out = sys.stdout
+    out.write('{"status": "ready"}\n')
+    out.flush()
+    for line in sys.stdin:
+        began = time.time()
+        request = json.loads(line)
+        out.write(json.dumps({"task_id": request["task_id"], "result": began}) + "\n")
+        out.flush()
+
+
+if __name__ == "__main__":
+    main()
