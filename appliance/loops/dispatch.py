@@ -32,10 +32,10 @@ log = structlog.get_logger()
 TROUBLE_DELAYS_S = (0.05, 5.0)
 
 
-#: Degraded (policy requeue): seconds between tasks taken only to be put off, and for how long.
-#: Slow enough that healthy workers beside us get practically all of them.
+#: Degraded (policy requeue): seconds between tasks taken only to be put off, and for how long. So seldom
+#: that healthy workers beside us get practically all of them, the ones put off included.
 DEGRADED_TAKE_EVERY_S = 5.0
-DEGRADED_DEFER_S = 5.0
+DEGRADED_DEFER_S = 1.0
 #: What such a task's ``error_msg`` says.
 DEGRADED_REASON = "worker degraded: its task process keeps crashing; the task waits for another worker"
 

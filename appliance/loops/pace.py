@@ -42,8 +42,11 @@ class Pace:
 
     @property
     def ahead(self) -> int:
-        """How many tasks to have beside the running ones: as many as end while Redis answers."""
+        """How many tasks to have beside the running ones: as many as end in the time of two exchanges.
+
+        One exchange is under way while they run, and the next one can only begin when it is over.
+        """
         if self._runs < _ENOUGH or self._run_s >= SHORT_S:
             return 0
-        ending = self._concurrency * self._exchange_s / max(self._run_s, 1e-6)
-        return min(MOST_AHEAD, max(1, math.ceil(ending)))
+        ending = 2 * self._concurrency * self._exchange_s / max(self._run_s, 1e-6)
+        return min(MOST_AHEAD, max(2, math.ceil(ending)))

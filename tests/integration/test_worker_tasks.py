@@ -129,6 +129,28 @@ def test_a_vault_reaches_the_task_process_in_both_modes(world: World) -> None:
         assert task.result == {"present": True, "sha256": hashlib.sha256(tricky.encode()).hexdigest()[:12]}
 
 
+def test_a_vault_that_would_break_the_process_is_refused_unless_allowed(world: World) -> None:
+    teller = (
+        "import json, os, sys\n"
+        'print(json.dumps({"status": "ready"}), flush=True)\n'
+        "for line in sys.stdin:\n"
+        '    told = os.environ.get("PYTHONPATH"), os.environ["FINE"]\n'
+        '    print(json.dumps({"task_id": json.loads(line)["task_id"], "result": told}), flush=True)\n'
+    )
+    world.serve({"main.py": teller}, vaults={"v": {"PYTHONPATH": "/from/the/vault", "FINE": "a=b\nc"}})
+    (refused,) = world.seed(1)
+    careful = world.worker()
+    world.completed(1, careful)
+    assert world.result(refused) == [None, "a=b\nc"]
+    assert "PYTHONPATH" in world.event(careful, "vault.refused")["reason"]
+    careful.terminate()
+    assert careful.wait(10) == 0
+
+    (allowed,) = world.seed(1)
+    world.completed(2, world.worker(RUNQY_VAULT_ALLOW_UNSAFE="true"))
+    assert world.result(allowed) == ["/from/the/vault", "a=b\nc"]
+
+
 def test_sub_queues_share_one_process_and_the_higher_priority_goes_first(world: World) -> None:
     world.serve("raw_echo", sub_queues={"high": 9, "low": 1})
     low = asynq.seed_pending(world.db, "inference.low", *(asynq.NewTask({"n": n}) for n in range(5)))

@@ -16,10 +16,10 @@ def test_nothing_is_fetched_ahead_before_anything_is_known() -> None:
     assert paced(0.0001, 0.0002, runs=4).ahead == 0
 
 
-def test_as_many_are_fetched_as_end_while_redis_answers() -> None:
-    assert paced(0.0001, 0.00035).ahead == 4
-    assert paced(0.001, 0.0003).ahead == 1
-    assert paced(0.001, 0.0003, concurrency=8).ahead == 3
+def test_as_many_are_fetched_as_end_in_two_exchanges() -> None:
+    assert paced(0.0001, 0.00035).ahead == 7
+    assert paced(0.001, 0.0003).ahead == 2
+    assert paced(0.001, 0.0003, concurrency=8).ahead == 5
 
 
 def test_it_is_bounded() -> None:

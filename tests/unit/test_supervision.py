@@ -171,7 +171,7 @@ STEPS = st.one_of(
 
 
 @pytest.mark.parametrize("kind", [LongRunning, OneShot])
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=5_000, deadline=None)
 @given(steps=st.lists(STEPS, max_size=50))
 def test_whatever_happens_in_whatever_order_the_promises_hold(
     kind: type[LongRunning] | type[OneShot], steps: list[Step]
