@@ -13,7 +13,9 @@ Rules, each of which costs a misbehaving process at most one line and never the 
 
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from appliance.process.work import Failed, Request, Succeeded
 
@@ -65,6 +67,8 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
+_REQUEST = b'{"task_id": %b, "type": %b, "payload": %b, "retry_count": %d, "max_retry": %d, "queue": %b}\n'
+_quoted = json.encoder.encode_basestring_ascii
 # Numbers stay text: only their shape matters here, and int() refuses more than 4,300 digits.
 _STRICT = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=_refuse_constant)
 
@@ -75,11 +79,14 @@ def encode_request(request: Request) -> bytes:
     The payload is spliced in as it came, without its line breaks; ``null`` stands for one that is not
     strict JSON in UTF-8, or is nested deeper than a JSON parser of Python can read.
     """
-    head = json.dumps({"task_id": request.task_id, "type": request.type})
-    tail = json.dumps(
-        {"retry_count": request.retry_count, "max_retry": request.max_retry, "queue": request.queue}
+    return _REQUEST % (
+        _quoted(request.task_id).encode(),
+        _quoted(request.type).encode(),
+        _payload(request.payload),
+        request.retry_count,
+        request.max_retry,
+        _quoted(request.queue).encode(),
     )
-    return b'%b, "payload": %b, %b\n' % (head[:-1].encode(), _payload(request.payload), tail[1:].encode())
 
 
 def _payload(payload: bytes) -> bytes:
@@ -162,14 +169,12 @@ class Decoder:
                 return [Noise(before), *found] if before else found
         return [Noise(text)]
 
-    def _candidates(self, text: str) -> list[int]:
-        starts = [0] if text.startswith("{") else []
-        for match in _OBJECT_START.finditer(text):
-            if len(starts) == MAX_CANDIDATES:
-                break
-            if match.start():
-                starts.append(match.start())
-        return starts
+    def _candidates(self, text: str) -> Iterator[int]:
+        if text.startswith("{"):
+            yield 0
+        # Looked for only when the one before was none: most lines are an answer and nothing else.
+        matches = _OBJECT_START.finditer(text, 1)
+        yield from (match.start() for match in islice(matches, MAX_CANDIDATES - text.startswith("{")))
 
     def _objects(self, text: str, at: int, valid_utf8: bool) -> list[Event] | None:
         """The objects that fill ``text`` from ``at`` to its end; None where anything else stands there."""
@@ -272,6 +277,8 @@ def _error(members: dict[str, str]) -> str:
 
 def _string(text: str) -> str:
     """The value of a JSON string; raises ValueError for anything else."""
+    if text.startswith('"') and "\\" not in text:
+        return text[1:-1]
     value = json.loads(text)
     if not isinstance(value, str):
         raise ValueError(f"{text!r} is not a JSON string")  # noqa: TRY004  bad JSON like any other
@@ -280,5 +287,7 @@ def _string(text: str) -> str:
 
 
 def _skip(text: str, at: int) -> int:
+    if not text.startswith((" ", "\t", "\r"), at):
+        return at
     match = _SPACE.match(text, at)
     return match.end() if match else at

@@ -1,7 +1,5 @@
 """What becomes of a task, given what came of its run."""
 
-from dataclasses import replace
-
 import pytest
 
 from appliance.config.settings import RetrySettings, TaskSettings
@@ -35,10 +33,10 @@ def test_a_success_completes_the_task_with_its_result_for_the_default_lifetime()
 @pytest.mark.parametrize(
     ("task", "ttl_s"),
     [
-        pytest.param(replace(TASK, stamps=Stamps(ttl_completed_s=5)), 5, id="stamp"),
-        pytest.param(replace(TASK, stamps=Stamps(ttl_completed_s=0)), 0, id="a stamp of 0 is for ever"),
-        pytest.param(replace(TASK, retention_s=7), 7, id="the message's retention"),
-        pytest.param(replace(TASK, retention_s=7, stamps=Stamps(ttl_completed_s=5)), 5, id="stamp wins"),
+        pytest.param(TASK._replace(stamps=Stamps(ttl_completed_s=5)), 5, id="stamp"),
+        pytest.param(TASK._replace(stamps=Stamps(ttl_completed_s=0)), 0, id="a stamp of 0 is for ever"),
+        pytest.param(TASK._replace(retention_s=7), 7, id="the message's retention"),
+        pytest.param(TASK._replace(retention_s=7, stamps=Stamps(ttl_completed_s=5)), 5, id="stamp wins"),
     ],
 )
 def test_the_tasks_own_lifetime_wins_over_the_setting(task: Task, ttl_s: float) -> None:
@@ -53,7 +51,7 @@ def test_the_tasks_own_lifetime_wins_over_the_setting(task: Task, ttl_s: float) 
     ids=lambda o: type(o).__name__,
 )
 def test_a_failure_that_may_pass_spends_one_retry(outcome: Outcome) -> None:
-    settled = POLICY.settle(replace(TASK, retried=1), outcome, NOW)
+    settled = POLICY.settle(TASK._replace(retried=1), outcome, NOW)
     assert isinstance(settled, Retry)
     assert settled.retried == 2
 
@@ -62,13 +60,13 @@ def test_a_failure_that_may_pass_spends_one_retry(outcome: Outcome) -> None:
 def test_the_delay_of_the_nth_retry_is_n_to_the_fourth_times_ten_seconds_up_to_a_day(
     retried: int, delay_s: float
 ) -> None:
-    settled = POLICY.settle(replace(TASK, max_retry=99, retried=retried), Failed("x", retry=True), NOW)
+    settled = POLICY.settle(TASK._replace(max_retry=99, retried=retried), Failed("x", retry=True), NOW)
     assert isinstance(settled, Retry)
     assert settled.delay_s == delay_s
 
 
 def test_without_retries_left_the_failure_archives() -> None:
-    settled = POLICY.settle(replace(TASK, retried=3), Died("SIGSEGV"), NOW)
+    settled = POLICY.settle(TASK._replace(retried=3), Died("SIGSEGV"), NOW)
     assert settled == Archive(LEASE, 259_200.0, "SIGSEGV", b"")
 
 
@@ -86,19 +84,19 @@ def test_a_cancelled_task_is_archived() -> None:
 
 
 def test_what_was_not_the_tasks_fault_goes_back_uncharged() -> None:
-    assert POLICY.settle(replace(TASK, retried=3), Returned("stopping"), NOW) == GiveBack(LEASE, "stopping")
+    assert POLICY.settle(TASK._replace(retried=3), Returned("stopping"), NOW) == GiveBack(LEASE, "stopping")
 
 
 def test_a_legacy_task_without_a_count_has_the_settings_retries() -> None:
     policy = Policy(RetrySettings(max_retry=1), TaskSettings())
-    assert policy.max_retry(replace(TASK, max_retry=None)) == 1
+    assert policy.max_retry(TASK._replace(max_retry=None)) == 1
 
 
 def test_the_messages_own_count_rules_unless_the_setting_was_set_to_cap_it() -> None:
-    assert Policy(RetrySettings(max_retry=2), TaskSettings()).max_retry(replace(TASK, max_retry=25)) == 25
+    assert Policy(RetrySettings(max_retry=2), TaskSettings()).max_retry(TASK._replace(max_retry=25)) == 25
     capped = Policy(RetrySettings(max_retry=2, max_retry_caps=True), TaskSettings())
-    assert capped.max_retry(replace(TASK, max_retry=25)) == 2
-    assert capped.max_retry(replace(TASK, max_retry=1)) == 1
+    assert capped.max_retry(TASK._replace(max_retry=25)) == 2
+    assert capped.max_retry(TASK._replace(max_retry=1)) == 1
 
 
 def test_an_endless_error_text_is_cut() -> None:
@@ -128,7 +126,7 @@ def test_a_task_that_waited_longer_than_its_pending_timeout_is_overdue(
     stamp_s: float | None, setting_s: float, waited_s: float, overdue: bool
 ) -> None:
     policy = Policy(RetrySettings(), TaskSettings(pending_timeout_s=setting_s))
-    task = replace(TASK, pending_since_wall_s=NOW - waited_s, stamps=Stamps(pending_timeout_s=stamp_s))
+    task = TASK._replace(pending_since_wall_s=NOW - waited_s, stamps=Stamps(pending_timeout_s=stamp_s))
     assert (policy.overdue(task, NOW) is not None) == overdue
 
 
@@ -147,5 +145,5 @@ def test_the_earliest_of_the_limits_of_a_run_counts(
     timeout_s: float | None, stamp_s: float | None, setting_s: float, limit_s: float | None
 ) -> None:
     policy = Policy(RetrySettings(), TaskSettings(active_timeout_s=setting_s))
-    task = replace(TASK, timeout_s=timeout_s, stamps=Stamps(active_timeout_s=stamp_s))
+    task = TASK._replace(timeout_s=timeout_s, stamps=Stamps(active_timeout_s=stamp_s))
     assert policy.run_limit_s(task) == limit_s
