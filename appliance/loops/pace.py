@@ -11,8 +11,10 @@ import math
 SHORT_S = 0.005
 #: Seconds after which a task that was fetched ahead and still waits goes back to the queue.
 HOLD_S = 0.01
-#: Most tasks that are fetched ahead.
+#: Most tasks that are fetched ahead, and how many are worth it where Redis answers faster than they run:
+#: several then travel in one exchange.
 MOST_AHEAD = 32
+WORTHWHILE = 8
 #: How much of an average each new measurement makes.
 _WEIGHT = 0.1
 #: How many runs must be known before anything is concluded from them.
@@ -45,8 +47,10 @@ class Pace:
         """How many tasks to have beside the running ones: as many as end in the time of two exchanges.
 
         One exchange is under way while they run, and the next one can only begin when it is over.
+        Never so many that the last would wait for half of :data:`HOLD_S`.
         """
         if self._runs < _ENOUGH or self._run_s >= SHORT_S:
             return 0
-        ending = 2 * self._concurrency * self._exchange_s / max(self._run_s, 1e-6)
-        return min(MOST_AHEAD, max(2, math.ceil(ending)))
+        slots_per_s = self._concurrency / max(self._run_s, 1e-6)
+        ending = max(WORTHWHILE, math.ceil(2 * self._exchange_s * slots_per_s))
+        return max(1, min(MOST_AHEAD, ending, int(HOLD_S / 2 * slots_per_s)))

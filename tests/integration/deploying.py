@@ -191,7 +191,10 @@ def with_uv(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     uv = shutil.which("uv", path=f"{Path(sys.executable).parent}{os.pathsep}{_MACHINES_PATH}")
     assert uv, "uv is one of the packages of the tests"
     (rig.bin / "uv").symlink_to(uv)
-    monkeypatch.setenv("UV_NO_INDEX", "1")
+    # uv has no variable for it.
+    settings = rig.folder / "no-index.toml"
+    settings.write_text("no-index = true\n")
+    monkeypatch.setenv("UV_CONFIG_FILE", str(settings))
     monkeypatch.setenv("UV_FIND_LINKS", str(rig.wheels))
     # As images of Python have it.
     monkeypatch.setenv("UV_SYSTEM_PYTHON", "1")

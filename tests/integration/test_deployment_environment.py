@@ -285,7 +285,7 @@ def test_an_index_that_is_away_is_asked_again_by_uv_too(
     rig: Rig, uv: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     repo = repo_with(rig, {"requirements.txt": "tiny==1.0\n"})
-    monkeypatch.delenv("UV_NO_INDEX")
+    monkeypatch.delenv("UV_CONFIG_FILE")
     monkeypatch.setenv("UV_INDEX_URL", "http://127.0.0.1:1/simple")
     monkeypatch.setenv("UV_HTTP_RETRIES", "0")
 

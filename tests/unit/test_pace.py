@@ -1,6 +1,6 @@
 """When tasks count as so short that the next ones are fetched ahead."""
 
-from appliance.loops.pace import MOST_AHEAD, SHORT_S, Pace
+from appliance.loops.pace import MOST_AHEAD, SHORT_S, WORTHWHILE, Pace
 
 
 def paced(run_s: float, exchange_s: float, concurrency: int = 1, runs: int = 100) -> Pace:
@@ -17,13 +17,23 @@ def test_nothing_is_fetched_ahead_before_anything_is_known() -> None:
 
 
 def test_as_many_are_fetched_as_end_in_two_exchanges() -> None:
-    assert paced(0.0001, 0.00035).ahead == 7
-    assert paced(0.001, 0.0003).ahead == 2
-    assert paced(0.001, 0.0003, concurrency=8).ahead == 5
+    assert paced(0.0001, 0.00095).ahead == 19
+    assert paced(0.001, 0.001, concurrency=8).ahead == 16
+
+
+def test_some_are_fetched_where_redis_is_faster_than_a_run_so_that_they_travel_together() -> None:
+    assert paced(0.0001, 0.0001).ahead == WORTHWHILE
+
+
+def test_none_would_wait_for_half_of_what_a_task_may_wait() -> None:
+    assert paced(0.001, 0.01).ahead == 5
+    assert paced(0.0026, 0.01).ahead == 1
+    assert paced(0.0026, 0.01, concurrency=4).ahead == 7
 
 
 def test_it_is_bounded() -> None:
     assert paced(0.0, 1.0).ahead == MOST_AHEAD
+    assert paced(SHORT_S * 0.9, 0.0001).ahead == 1
 
 
 def test_one_long_run_ends_it_and_several_short_ones_begin_it_again() -> None:
