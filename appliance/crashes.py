@@ -33,7 +33,10 @@ def read_crashes(settings: Settings) -> list[Mapping[str, Any]]:
         version("runqy-appliance"),
         random.Random(),  # noqa: S311  jitter, not secrets
     )
-    endpoints = {registrar.register(parent).redis for parent in plan_queues(settings.worker.queues)}
+    endpoints = {
+        registrar.register(parent).reaching_redis(settings.redis).redis
+        for parent in plan_queues(settings.worker.queues)
+    }
     found = [record for endpoint in endpoints for record in _of(endpoint)]
     return sorted(found, key=lambda record: record["at"])
 

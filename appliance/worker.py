@@ -157,11 +157,14 @@ class Worker:
             self._tools.rng,
         )
         for parent, wanted in plan_queues(self._settings.worker.queues).items():
-            registration = registrar.register(parent)
+            registration = registrar.register(parent).reaching_redis(self._settings.redis)
             self._redactor.add(
                 registration.redis.password, registration.git_token, *registration.vaults.values()
             )
             sub_queues, warnings = select(registration, wanted)
+            if self._settings.redis.certified and not registration.redis.use_tls:
+                problem = "certificates for Redis are set but not used: the server says it has no TLS"
+                log.warning("registration.no_tls", queue=parent, problem=problem)
             for warning in warnings:
                 log.warning("registration.queue_unknown", queue=parent, problem=warning)
             log.info(

@@ -11,14 +11,15 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
-from urllib.parse import quote, urlsplit
+from typing import Any, Protocol, Self
+from urllib.parse import quote, urlencode, urlsplit
 
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from harness import guard, wait
+from harness.certificates import Certificates
 
 HOST = "127.0.0.1"
 #: Below the range outgoing connections get their ports from (32768 and up on Linux), so that none
@@ -69,8 +70,9 @@ class RedisServer:
     """One redis-server process on 127.0.0.1, with its files in ``folder``; dies with this process.
 
     ``port`` None picks a free one and keeps it across restarts. ``persistent`` keeps the data
-    across stop, kill and restart; otherwise each start is an empty Redis. ``extra_args`` are
-    options of redis-server, such as ``("--maxmemory", "20mb")``.
+    across stop, kill and restart; otherwise each start is an empty Redis. ``tls`` makes it speak TLS
+    only, to who shows a certificate of the same CA. ``extra_args`` are options of redis-server, such as
+    ``("--maxmemory", "20mb")``.
     """
 
     host = HOST
@@ -82,12 +84,14 @@ class RedisServer:
         port: int | None = None,
         password: str | None = None,
         persistent: bool = False,
+        tls: Certificates | None = None,
         extra_args: Sequence[str] = (),
     ) -> None:
         self._folder = folder
         self._port = port
         self._password = password
         self._persistent = persistent
+        self._tls = tls
         self._extra_args = tuple(extra_args)
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -100,9 +104,12 @@ class RedisServer:
 
     @property
     def url(self) -> str:
-        """``redis://[:password@]127.0.0.1:port/0``."""
+        """``redis://[:password@]127.0.0.1:port/0``; with TLS ``rediss`` and the files in redis-py's query."""
         credentials = f":{quote(self._password, safe='')}@" if self._password else ""
-        return f"redis://{credentials}{self.host}:{self.port}/0"
+        address = f"{credentials}{self.host}:{self.port}/0"
+        return (
+            f"rediss://{address}?{urlencode(_tls_options(self._tls))}" if self._tls else f"redis://{address}"
+        )
 
     @property
     def pid(self) -> int | None:
@@ -116,7 +123,7 @@ class RedisServer:
 
     def client(self) -> redis.Redis:
         """A new client that answers in bytes; close it after use."""
-        return _client(self.port, self._password)
+        return self._client(self.port)
 
     def start(self) -> Self:
         """Start the server and return once it answers; does nothing while it runs.
@@ -180,7 +187,7 @@ class RedisServer:
     def _spawn(self, program: Path, port: int) -> None:
         settings = [
             f"bind {self.host}",
-            f"port {port}",
+            f"port {0 if self._tls else port}",
             f"dir {_quoted(str(self._folder))}",
             "daemonize no",
             'save ""',
@@ -189,6 +196,10 @@ class RedisServer:
         if self._password:
             # In a file, not in argv, where every user of the machine could read it.
             settings.append(f"requirepass {_quoted(self._password)}")
+        if self._tls:
+            files = {"ca-cert": self._tls.ca, "cert": self._tls.cert, "key": self._tls.key}
+            settings += [f"tls-port {port}", "tls-replication yes"]
+            settings += [f"tls-{name}-file {_quoted(str(path))}" for name, path in files.items()]
         configuration = self._folder / "redis.conf"
         configuration.touch(mode=0o600)
         configuration.write_text("\n".join(settings) + "\n")
@@ -207,9 +218,15 @@ class RedisServer:
         process = self._process
         if process is None or process.poll() is not None:
             return "ended"
-        with contextlib.closing(_client(port, self._password)) as client:
+        with contextlib.closing(self._client(port)) as client:
             # The pid is compared because somebody else's Redis may have got the port first.
             return "answers" if client.info("server")["process_id"] == process.pid else ""
+
+    def _client(self, port: int) -> redis.Redis:
+        # Without retries: whoever looks at a Redis that is down wants to see that it is down, at once.
+        retry = Retry(NoBackoff(), 0)
+        options: dict[str, Any] = {"ssl": True, **_tls_options(self._tls)} if self._tls else {}
+        return redis.Redis(host=HOST, port=port, password=self._password, retry=retry, **options)
 
     def _reap(self) -> None:
         if self._process is not None:
@@ -251,9 +268,9 @@ class ExternalRedis:
         """Nothing is ours to stop."""
 
 
-def _client(port: int, password: str | None) -> redis.Redis:
-    # Without retries: whoever looks at a Redis that is down wants to see that it is down, at once.
-    return redis.Redis(host=HOST, port=port, password=password, retry=Retry(NoBackoff(), 0))
+def _tls_options(tls: Certificates) -> dict[str, str]:
+    files = {"ssl_ca_certs": tls.ca, "ssl_certfile": tls.cert, "ssl_keyfile": tls.key}
+    return {name: str(path) for name, path in files.items()}
 
 
 def _quoted(text: str) -> str:

@@ -247,6 +247,34 @@ class QueueNames:
 
 
 @dataclass(frozen=True)
+class Addresses:
+    """Hosts with an optional port, comma-separated; the value is a ``host:port`` each."""
+
+    default_port: int
+    unit: str = ""
+
+    @property
+    def allowed(self) -> str:
+        """See :class:`Kind`."""
+        return f"host or host:port, comma-separated (port {self.default_port} where none is given)"
+
+    def parse(self, text: str) -> tuple[str, ...]:
+        """See :class:`Kind`."""
+        return tuple(self._parse_one(item.strip()) for item in text.split(","))
+
+    def show(self, value: tuple[str, ...]) -> str:
+        """See :class:`Kind`."""
+        return ",".join(value)
+
+    def _parse_one(self, item: str) -> str:
+        found = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]{1,253})(?::([0-9]{1,5}))?", item, re.ASCII)
+        port = int(found[2] or self.default_port) if found else 0
+        if found is None or not 1 <= port <= 65_535:
+            raise ValueError(f"{quoted(item)} is not one" if item else "one is empty")
+        return f"{found[1]}:{port}"
+
+
+@dataclass(frozen=True)
 class ServerUrl:
     """The base of an HTTP API; a trailing slash is dropped so that paths can be appended."""
 

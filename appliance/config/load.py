@@ -8,8 +8,9 @@ from typing import Any
 from appliance.config.findings import Findings, Found
 from appliance.config.kinds import FilePath, QueueNames
 from appliance.config.options import OPTION_OF_PATH, OPTIONS, SECTIONS, Option, missing
-from appliance.config.settings import Settings
+from appliance.config.settings import RedisSettings, Settings
 from appliance.config.sources import from_environment, from_file, unusable
+from appliance.config.tls import file_problem
 from appliance.errors import ConfigurationError
 
 
@@ -47,6 +48,9 @@ def load(environ: Mapping[str, str], config_file: Path | None, cwd: Path) -> Loa
     for option in OPTIONS:
         if option.at_most:
             merge.order(option, OPTION_OF_PATH[option.at_most])
+        if option.needs:
+            merge.company(option, OPTION_OF_PATH[option.needs])
+    merge.certificates()
     if merge.problems:
         raise ConfigurationError(tuple(merge.problems), tuple(merge.warnings))
     return Loaded(_settings(merge.values, merge.origins), merge.origins, tuple(merge.warnings))
@@ -90,16 +94,39 @@ class _Merge:
             self.warnings.append(f"{exc}; not used, {winner.origin} wins")
 
     def order(self, low: Option, high: Option) -> None:
-        """Check that one option's value is not above another's; the problem names one that was set."""
+        """Check that one option's value is not above another's.
+
+        Only a warning where one of them is a default: nobody has contradicted himself.
+        """
         if not {low.path, high.path} <= self.values.keys():
             return
         if self.values[low.path] <= self.values[high.path]:
             return
         blamed, must, other = (low, "not exceed", high) if low.path in self._named else (high, "reach", low)
         value, origin = other.show(self.values[other.path]), self.origins[other.path]
-        self.problems.append(
-            f"{self._named[blamed.path]}: must {must} {other.path}, which is {value} ({origin})"
-        )
+        if {low.path, high.path} <= self._named.keys():
+            problem = f"{self._named[blamed.path]}: must {must} {other.path}, which is {value} ({origin})"
+            self.problems.append(problem)
+        else:
+            should = f"should {must} {other.path}, which is {value} ({origin})"
+            self.warnings.append(f"{self._named[blamed.path]}: {should}; the smaller one applies")
+
+    def company(self, option: Option, other: Option) -> None:
+        """Check that an option is not set without one that it means nothing without."""
+        if self.values.get(option.path) is None or self.values.get(other.path, "wrong") is not None:
+            return
+        self.problems.append(f"{self._named[option.path]}: needs {other.variable}, which is not set")
+
+    def certificates(self) -> None:
+        """Check that TLS to Redis can be set up with the files that were named."""
+        paths = {name: f"redis.{name}" for name in ("ca_file", "cert_file", "key_file")}
+        if not self.values.keys() >= set(paths.values()):
+            return
+        redis = RedisSettings(**{name: self.values[path] for name, path in paths.items()})
+        if found := file_problem(redis):
+            name, reason = found
+            allowed = OPTION_OF_PATH[paths[name]].kind.allowed
+            self.problems.append(f"{self._named[paths[name]]}: must be {allowed} ({reason})")
 
 
 def _value(option: Option, found: Found, cwd: Path) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 
 from appliance.config.kinds import (
     MASK,
+    Addresses,
     Boolean,
     Choice,
     Duration,
@@ -39,7 +40,8 @@ class Option:
 
     ``path`` is its place in the file (``section.key``), ``aliases`` other places that mean the
     same; ``from_file`` adds a variable ``<variable>_FILE`` that names a file whose content is the
-    value; ``at_most`` is the path of an option whose value this one's must not exceed.
+    value; ``at_most`` is the path of an option whose value this one's must not exceed, ``needs`` of one
+    without which this one means nothing.
     """
 
     path: str
@@ -50,6 +52,7 @@ class Option:
     from_file: bool = False
     aliases: tuple[str, ...] = ()
     at_most: str = ""
+    needs: str = ""
 
     @property
     def section(self) -> str:
@@ -129,6 +132,13 @@ OPTIONS: tuple[Option, ...] = (
         aliases=("worker.queue",),
     ),
     Option(
+        "worker.queue_strategy",
+        "RUNQY_QUEUE_STRATEGY",
+        Choice(("strict", "weighted")),
+        "What sub-queues' priorities mean: the higher one always goes first and equals take turns (strict), "
+        "or each gets as many tasks as its priority says (weighted).",
+    ),
+    Option(
         "worker.concurrency",
         "RUNQY_CONCURRENCY",
         Integer(1, 10_000, "tasks"),
@@ -151,6 +161,46 @@ OPTIONS: tuple[Option, ...] = (
         "RUNQY_INSTANCE_ID",
         Word(255),
         "This machine's name to the server's autoscaler.",
+    ),
+    Option(
+        "redis.username",
+        "RUNQY_REDIS_USERNAME",
+        Word(255),
+        "The ACL user to log in to Redis as; the password is the one the server sends.",
+    ),
+    Option(
+        "redis.ca_file",
+        "RUNQY_REDIS_CA_FILE",
+        FilePath("a readable PEM file of CA certificates", folder=False),
+        "Which CAs may vouch for Redis, where the server asks for TLS; if not set, those of the system.",
+    ),
+    Option(
+        "redis.cert_file",
+        "RUNQY_REDIS_CERT_FILE",
+        FilePath("a readable PEM file with a certificate", folder=False),
+        "The certificate to show to a Redis that asks for one; its key too, where there is no key file.",
+    ),
+    Option(
+        "redis.key_file",
+        "RUNQY_REDIS_KEY_FILE",
+        FilePath("a readable PEM file with the private key of the certificate", folder=False),
+        "The key of that certificate, without a passphrase.",
+        needs="redis.cert_file",
+    ),
+    Option(
+        "redis.sentinels",
+        "RUNQY_REDIS_SENTINELS",
+        Addresses(26_379),
+        "Redis Sentinels, comma-separated, to be asked where Redis is; what the server says of that is "
+        "then not used. One that wants a password gets that of Redis.",
+        needs="redis.sentinel_master",
+    ),
+    Option(
+        "redis.sentinel_master",
+        "RUNQY_REDIS_SENTINEL_MASTER",
+        Word(255),
+        "The name by which the Sentinels know this Redis.",
+        needs="redis.sentinels",
     ),
     Option(
         "deployment.dir",

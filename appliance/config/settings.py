@@ -17,10 +17,35 @@ class ServerSettings:
 
 
 @dataclass(frozen=True)
+class RedisSettings:
+    """How Redis is reached; where it is, its password and whether it takes TLS come from the server.
+
+    ``ca_file`` None trusts the system's CAs. ``key_file`` None takes the key from ``cert_file``. With
+    ``sentinels`` (``host:port``) these say where Redis is, by the name ``sentinel_master``.
+    """
+
+    username: str | None = None
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+    sentinels: tuple[str, ...] | None = None
+    sentinel_master: str | None = None
+
+    @property
+    def certified(self) -> bool:
+        """Whether something here only makes sense with TLS."""
+        return self.ca_file is not None or self.cert_file is not None
+
+
+@dataclass(frozen=True)
 class WorkerSettings:
-    """This worker. ``queues`` holds parents (``inference``) or sub-queues (``inference.high``)."""
+    """This worker. ``queues`` holds parents (``inference``) or sub-queues (``inference.high``).
+
+    ``queue_strategy`` says what the priorities of sub-queues mean: ``strict`` or ``weighted``.
+    """
 
     queues: tuple[str, ...]
+    queue_strategy: str = "strict"
     concurrency: int = 1
     shutdown_timeout_s: float = 30.0
     lease_duration_s: float = 30.0
@@ -125,6 +150,7 @@ class Settings:
 
     server: ServerSettings
     worker: WorkerSettings
+    redis: RedisSettings = RedisSettings()
     deployment: DeploymentSettings = DeploymentSettings()
     recovery: RecoverySettings = RecoverySettings()
     process: ProcessSettings = ProcessSettings()

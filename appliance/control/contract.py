@@ -8,10 +8,11 @@ required one is a :class:`~appliance.errors.RegistrationRejected` that lists eve
 import re
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TypeGuard
 
+from appliance.config.settings import RedisSettings
 from appliance.errors import RegistrationRejected
 
 #: Redis's own port, for an address that names none.
@@ -36,13 +37,14 @@ class Mode(StrEnum):
 
 @dataclass(frozen=True)
 class RedisEndpoint:
-    """Where the queue's Redis is."""
+    """Where the queue's Redis is, as the server says, and how to reach it, as our settings say."""
 
     host: str
     port: int
     password: str = field(repr=False)
     db: int
     use_tls: bool
+    settings: RedisSettings = field(default_factory=RedisSettings)
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,10 @@ class Registration:
     deployment: DeploymentSpec
     vaults: Mapping[str, str] = field(repr=False, default_factory=dict)
     git_token: str | None = field(repr=False, default=None)
+
+    def reaching_redis(self, settings: RedisSettings) -> "Registration":
+        """The same, with our settings for Redis beside what the server said of it."""
+        return replace(self, redis=replace(self.redis, settings=settings))
 
 
 def parse_registration(parent: str, answer: object) -> Registration:

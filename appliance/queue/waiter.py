@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 
 from appliance.control.contract import RedisEndpoint
-from appliance.errors import QueueError, QueueRejected
+from appliance.errors import QueueError, QueueRejected, QueueUnavailable
 from appliance.queue import keys
 from appliance.queue.connection import REPLY_TIMEOUT_S, Channel
 
@@ -30,6 +30,7 @@ class Waiter:
         self._queue = queue
         self._pending, self._active = keys.pending(queue), keys.active(queue)
         self._client_id: int | None = None
+        self._dropped = False
 
     def wait(self) -> bytes | None:
         """Move one id to active as soon as there is one; None after a while without, or a :meth:`cancel`.
@@ -39,7 +40,13 @@ class Waiter:
         """
         if not self._channel.connected:
             self._client_id = self._identify()
-        moved: Any = self._channel.call("BLMOVE", self._pending, self._active, "RIGHT", "LEFT", BLOCK_S)
+        self._dropped = False
+        try:
+            moved: Any = self._channel.call("BLMOVE", self._pending, self._active, "RIGHT", "LEFT", BLOCK_S)
+        except QueueUnavailable:
+            if self._dropped:
+                return None
+            raise
         return moved if isinstance(moved, bytes) else None
 
     def cancel(self) -> None:
@@ -51,6 +58,7 @@ class Waiter:
         except QueueError as exc:
             log.debug("waiter.unblock_failed", queue=self._queue, error=str(exc))
         # Out of reach or not permitted: without the connection nothing more is moved for us.
+        self._dropped = True
         self._channel.close()
 
     def close(self) -> None:

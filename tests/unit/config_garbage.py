@@ -1,6 +1,7 @@
 """A value that is wrong for each option, by the kind of the option: a new option is covered unasked."""
 
 from appliance.config.kinds import (
+    Addresses,
     Boolean,
     Choice,
     Duration,
@@ -26,6 +27,7 @@ _GARBAGE: dict[type, tuple[str, ...]] = {
     Integer: ("many", "-1", "99999999999999999999999", "1.5", "010", "0x10", "\u0663", " 4"),
     Number: ("lots", "nan", "inf", "-2", "1e400", "0"),
     Size: ("much", "512", "-1MiB", "1.5GiB", "0MiB", "9999999TiB", "512mib", "1023KiB"),
+    Addresses: (":1", "host:", "host:0", "host:65536", "a b", "a,,b", "a@b:1", "redis://a:1", "[::1"),
     Boolean: ("maybe", "2", "truee"),
     Choice: ("purple", "info,debug"),
     Word: ("two words", "tab\there", "line\nbreak", "x" * 9000),

@@ -23,6 +23,8 @@ from tests.unit.config_garbage import garbage
         ("worker.queues", "inference", ("inference",)),
         ("worker.queues", " a.high , a.low ", ("a.high", "a.low")),
         ("worker.concurrency", "10000", 10_000),
+        ("redis.sentinels", "a, b.test:1", ("a:26379", "b.test:1")),
+        ("redis.sentinels", "[::1],[fe80::1]:2", ("[::1]:26379", "[fe80::1]:2")),
         ("worker.shutdown_timeout", "0", 0.0),
         ("worker.lease_duration", "2s", 2.0),
         ("recovery.enabled", "TRUE", True),
