@@ -25,6 +25,7 @@ from appliance.loops.forwarder import Forwarder
 from appliance.loops.intake import Source
 from appliance.loops.janitor import Janitor
 from appliance.loops.leases import Leases
+from appliance.loops.order import STRATEGIES
 from appliance.loops.recoverer import Recoverer
 from appliance.loops.watch import Watch
 from appliance.observe.dossier import dossier
@@ -213,8 +214,11 @@ class Lane:
             Source(name, Watch(name, Waiter(self.endpoint, name, self._name("watch"), upkeep), wake.set))
             for name in names
         ]
+        strategy = STRATEGIES[settings.worker.queue_strategy]
+        order = strategy({sub_queue.name: sub_queue.priority for sub_queue in self.sub_queues})
         dispatcher = Dispatcher(
             sources,
+            order,
             brokers[0],
             runner,
             policy,

@@ -20,6 +20,7 @@ from gevent.event import Event
 from appliance.clock import Clock
 from appliance.errors import ProcessNotReady, QueueError, QueueRejected
 from appliance.loops.intake import Intake, Source
+from appliance.loops.order import Order
 from appliance.loops.pace import HOLD_S, Pace
 from appliance.process.work import Cancelled, Expired, Outcome, Request, Returned, Runner
 from appliance.queue.broker import Ask, Broker, Taken, Verdict
@@ -28,6 +29,8 @@ from appliance.queue.settlement import Archive, Complete, Defer, GiveBack, Polic
 
 log = structlog.get_logger()
 
+#: Longest time in seconds that an outcome waits for others to travel with.
+POSTPONE_S = 0.001
 #: First and longest delay after Redis failed, in seconds; jittered.
 TROUBLE_DELAYS_S = (0.05, 5.0)
 
@@ -56,11 +59,12 @@ UNHEALTHY_AFTER = 3
 
 
 class Dispatcher:
-    """See the module. ``sources`` are in the order in which they are served."""
+    """See the module. ``order`` says which of the ``sources`` is served next."""
 
     def __init__(
         self,
         sources: Sequence[Source],
+        order: Order,
         broker: Broker,
         runner: Runner,
         policy: Policy,
@@ -72,7 +76,7 @@ class Dispatcher:
         wake: Event,
         requeue_degraded: bool = True,
     ) -> None:
-        self._sources = Intake(sources)
+        self._sources = Intake(sources, order)
         self._broker = broker
         self._runner = runner
         self._policy = policy
@@ -88,6 +92,8 @@ class Dispatcher:
         self._ahead: dict[str, _Run] = {}
         self._finished: deque[tuple[Request, Outcome]] = deque()
         self._unsettled: list[Settlement] = []
+        self._unsettled_since_s = 0.0
+        self._postponing = False
         self._requeue_degraded = requeue_degraded
         self._degraded_take_at_s = 0.0
         self._intake = True
@@ -163,6 +169,7 @@ class Dispatcher:
 
     def tick(self) -> float | None:
         """Do what can be done now. Returns seconds until there may be more to do; None: when woken."""
+        self._postponing = False
         self._collect()
         now_s = self._clock.monotonic()
         if now_s < self._retry_at_s:
@@ -176,9 +183,17 @@ class Dispatcher:
         self._reconcile(now_s)
         self._doubt_ahead(now_s)
         self._fill()
+        postpone_s = self._postpone_s(now_s)
+        if postpone_s > 0:
+            self._postponing = True
+            return postpone_s
         room = self._room()
         self._sources.mind_full(room, now_s, is_open=self._open(), reclaim=self._broker.reclaim)
-        asks = self._sources.asks(1 if self._puts_off(now_s) else room, now_s)
+        puts_off = self._puts_off(now_s)
+        asks = self._sources.asks(1 if puts_off else room, now_s)
+        if puts_off and not asks:
+            # Nothing is watched while degraded: what was found empty may have tasks by the next look.
+            self._sources.doubt()
         settlements = self._unsettled[:]
         if settlements or asks:
             answer = self._broker.exchange(settlements, asks)
@@ -215,6 +230,8 @@ class Dispatcher:
             self._settle_later(run.task, outcome)
 
     def _settle_later(self, task: Task, outcome: Outcome) -> None:
+        if not self._unsettled:
+            self._unsettled_since_s = self._clock.monotonic()
         settlement = self._policy.settle(task, outcome, self._clock.wall())
         self._unsettled.append(settlement)
         match settlement:
@@ -339,9 +356,15 @@ class Dispatcher:
     def _deliver(self, request: Request, outcome: Outcome) -> None:
         self._pace.ran(self._clock.monotonic() - self._in_flight[request.task_id].since_s)
         self._finished.append((request, outcome))
-        self._wake.set()
         # The next one need not wait for an exchange that is under way.
         self._fill()
+        if not self._postponing or len(self._ahead) <= self._pace.ahead // 2:
+            self._wake.set()
+
+    def _postpone_s(self, now_s: float) -> float:
+        """How long the next exchange can wait for more to settle: briefly, and while there is work."""
+        busy = self._in_flight and self._open() and len(self._ahead) > self._pace.ahead // 2
+        return self._unsettled_since_s + POSTPONE_S - now_s if busy and self._unsettled else 0.0
 
     def _doubt_ahead(self, now_s: float) -> None:
         """Give back what waits although nothing here is about to run it."""

@@ -1,4 +1,4 @@
-"""Where tasks come from: the sub-queues in the order they are served, and what is believed of each.
+"""Where tasks come from: the sub-queues, what is believed of each, and which are asked next.
 
 A queue that a take found empty is watched, not asked again. That belief is only true while it is
 watched, which is why giving up the watch always ends in asking anew.
@@ -11,6 +11,7 @@ from enum import Enum, auto
 import structlog
 
 from appliance.errors import QueueError
+from appliance.loops.order import Order
 from appliance.loops.watch import Watch
 from appliance.queue.broker import Ask, Taken
 
@@ -42,32 +43,45 @@ class Source:
 
 
 class Intake:
-    """``sources`` are in the order in which they are served."""
+    """``order`` says whose turn it is; it has the queues of all ``sources``."""
 
-    def __init__(self, sources: Sequence[Source]) -> None:
+    def __init__(self, sources: Sequence[Source], order: Order) -> None:
         self.sources = sources
+        self._order = order
         self._by_name = {source.queue: source for source in sources}
         self._full_since_s: float | None = None
 
     def asks(self, room: int, now_s: float) -> list[Ask]:
-        """What to take next. A queue that may have tasks is asked alone, so that those behind it wait."""
+        """What to take next.
+
+        What has arrived is ours already and comes first. The rest of the room is shared by those
+        whose turn it is and that may have tasks; while there are such, the tiers behind them wait.
+        """
         asks: list[Ask] = []
-        for source in self.sources:
+        for tier in self._order.tiers:
             if room <= 0:
                 break
-            if source.watch.failed:
-                source.watch.failed, source.supply = False, _Supply.MAYBE
-            if source.watch.arrived:
-                source.supply = _Supply.MAYBE
+            sources = [self._by_name[queue] for queue in tier]
+            for source in sources:
+                self._reconsider(source, now_s)
                 ids = [source.watch.arrived[i] for i in range(min(room, len(source.watch.arrived)))]
-                asks.append(Ask(source.queue, arrived=tuple(ids)))
-                room -= len(ids)
-            if source.supply is _Supply.PAUSED and now_s >= source.recheck_monotonic_s:
-                source.supply = _Supply.MAYBE
-            if source.supply is _Supply.MAYBE and room > 0:
-                asks.append(Ask(source.queue, count=room))
+                if ids:
+                    asks.append(Ask(source.queue, arrived=tuple(ids)))
+                    room -= len(ids)
+            willing = [source.queue for source in sources if source.supply is _Supply.MAYBE]
+            if willing and room > 0:
+                shares = self._order.split(willing, room)
+                asks += [Ask(queue, count=count) for queue, count in shares.items()]
                 break
         return asks
+
+    def _reconsider(self, source: Source, now_s: float) -> None:
+        if source.watch.failed:
+            source.watch.failed, source.supply = False, _Supply.MAYBE
+        if source.watch.arrived:
+            source.supply = _Supply.MAYBE
+        if source.supply is _Supply.PAUSED and now_s >= source.recheck_monotonic_s:
+            source.supply = _Supply.MAYBE
 
     def learn(self, ask: Ask, taken: Taken, now_s: float) -> None:
         """What an answered ``ask`` says of its queue."""
@@ -75,10 +89,14 @@ class Intake:
         source.refused = False
         for _ in ask.arrived:
             source.watch.arrived.popleft()
+        brought = len(taken.tasks) + len(taken.broken)
+        self._order.took(ask.queue, brought)
         if taken.paused:
             source.supply, source.recheck_monotonic_s = _Supply.PAUSED, now_s + PAUSED_RECHECK_S
-        elif ask.count and len(taken.tasks) + len(taken.broken) < ask.count:
+        elif ask.count and brought < ask.count:
             source.supply = _Supply.EMPTY
+        if source.supply is not _Supply.MAYBE:
+            self._order.rest(ask.queue)
 
     def refuse(self, ask: Ask, error: QueueError, now_s: float) -> None:
         """Redis would not do it (a key of the wrong type, no permission): the other queues go on."""
@@ -88,6 +106,7 @@ class Intake:
         source.refused = True
         source.watch.arrived.clear()
         source.supply, source.recheck_monotonic_s = _Supply.PAUSED, now_s + REFUSED_RECHECK_S
+        self._order.rest(ask.queue)
 
     def doubt(self) -> None:
         """Redis was away: nothing that was believed of the queues holds."""

@@ -53,4 +53,4 @@ class Pace:
             return 0
         slots_per_s = self._concurrency / max(self._run_s, 1e-6)
         ending = max(WORTHWHILE, math.ceil(2 * self._exchange_s * slots_per_s))
-        return max(1, min(MOST_AHEAD, ending, int(HOLD_S / 2 * slots_per_s)))
+        return min(MOST_AHEAD, ending, max(1, int(HOLD_S / 2 * slots_per_s)))

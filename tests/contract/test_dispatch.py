@@ -19,11 +19,12 @@ from appliance.errors import ProcessNotReady, QueueUnavailable
 from appliance.loops import dispatch, pace
 from appliance.loops.dispatch import Dispatcher
 from appliance.loops.intake import Source
+from appliance.loops.order import Order, strict, weighted
 from appliance.loops.watch import Watch
 from appliance.process.work import Deliver, Died, Failed, Outcome, Request, RunnerState, Succeeded
-from appliance.queue.broker import Broker
+from appliance.queue.broker import Ask, Broker, Exchange
 from appliance.queue.connection import Channel, Command
-from appliance.queue.settlement import Policy
+from appliance.queue.settlement import Policy, Settlement
 from appliance.queue.waiter import Waiter
 from harness import asynq, wait
 from harness.redis import RedisServer
@@ -73,12 +74,15 @@ def start(endpoint: RedisEndpoint, db: redis.Redis) -> Iterator[Start]:
         queues: tuple[str, ...] = (QUEUE,),
         instant: bool = False,
         policy: Policy = POLICY,
+        order: Order | None = None,
     ) -> tuple[Dispatcher, ScriptedRunner]:
         wake, runner = Event(), ScriptedRunner(instant)
         main, control = Channel(endpoint, "dispatch"), Channel(endpoint, "control")
         sources = [Source(q, Watch(q, Waiter(endpoint, q, "watch", control), wake.set)) for q in queues]
+        falling = {queue: -position for position, queue in enumerate(queues)}
         dispatcher = Dispatcher(
             sources,
+            order or strict(falling),
             Broker(main, "me", 30, keep_results=True),
             runner,  # type: ignore[arg-type]
             policy,
@@ -98,6 +102,21 @@ def start(endpoint: RedisEndpoint, db: redis.Redis) -> Iterator[Start]:
         gevent.killall(loops)
         for channel in channels:
             channel.close()
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[Sequence[Ask]]:
+    """What each exchange that took something asked for, as it goes on."""
+    seen: list[Sequence[Ask]] = []
+    exchange = Broker.exchange
+
+    def observed(self: Broker, settlements: Sequence[Settlement], asks: Sequence[Ask]) -> Exchange:
+        if asks:
+            seen.append(asks)
+        return exchange(self, settlements, asks)
+
+    monkeypatch.setattr(Broker, "exchange", observed)
+    return seen
 
 
 def until(check: Callable[[], object], what: str) -> None:
@@ -177,6 +196,85 @@ def test_an_urgent_task_overtakes_the_ones_that_wait_behind_a_busy_slot(
         runner.answer(f"low{n}")
 
 
+def test_queues_of_one_priority_take_turns(
+    start: Start, db: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pace, "MOST_AHEAD", 0)
+    seed(db, *(f"a{n}" for n in range(20)))
+    seed(db, *(f"b{n}" for n in range(20)), queue=LOW)
+    _, runner = start(queues=(QUEUE, LOW), instant=True, order=strict({QUEUE: 5, LOW: 5}))
+    until(lambda: len(runner.seen) == 40, "all of them")
+    assert runner.seen == [f"{queue}{n}" for n in range(20) for queue in "ab"]
+
+
+@pytest.mark.parametrize("most_ahead", [0, 32])
+def test_weighted_queues_are_served_by_their_weights_and_none_starves(
+    start: Start, db: redis.Redis, monkeypatch: pytest.MonkeyPatch, most_ahead: int
+) -> None:
+    monkeypatch.setattr(pace, "MOST_AHEAD", most_ahead)
+    seed(db, *(f"high{n}" for n in range(400)))
+    seed(db, *(f"low{n}" for n in range(400)), queue=LOW)
+    _, runner = start(queues=(QUEUE, LOW), instant=True, order=weighted({QUEUE: 9, LOW: 1}))
+    until(lambda: len(runner.seen) == 800, "all of them")
+    low = [sum(task.startswith("low") for task in runner.seen[n : n + 100]) for n in (0, 100, 200, 300)]
+    # What is fetched ahead comes in the order of the exchanges.
+    assert all(abs(count - 10) <= 1 + most_ahead / 10 for count in low), low
+
+
+def test_the_free_slots_are_split_over_weighted_queues_in_one_exchange(
+    start: Start, db: redis.Redis, asked: list[Sequence[Ask]]
+) -> None:
+    seed(db, *(f"high{n}" for n in range(20)))
+    seed(db, *(f"low{n}" for n in range(20)), queue=LOW)
+    _, runner = start(queues=(QUEUE, LOW), concurrency=10, order=weighted({QUEUE: 4, LOW: 1}))
+    until(lambda: len(runner.seen) == 10, "every slot to be taken")
+    assert asked == [[Ask(QUEUE, 8), Ask(LOW, 2)]]
+    for task_id in [*runner.seen]:
+        runner.answer(task_id)
+
+
+def test_the_share_of_a_weighted_queue_that_is_empty_falls_to_the_others_at_the_cost_of_one_ask(
+    start: Start, db: redis.Redis, asked: list[Sequence[Ask]]
+) -> None:
+    seed(db, *(f"low{n}" for n in range(100)), queue=LOW)
+    _, runner = start(queues=(QUEUE, LOW), instant=True, order=weighted({QUEUE: 9, LOW: 1}))
+    until(lambda: len(runner.seen) == 100, "all of them")
+    assert sum(ask.queue == QUEUE for asks in asked for ask in asks) == 1
+
+
+def test_a_weighted_queue_that_was_empty_for_long_does_not_crowd_the_others_out(
+    start: Start, db: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pace, "MOST_AHEAD", 0)
+    seed(db, *(f"early{n}" for n in range(100)))
+    _, runner = start(queues=(QUEUE, LOW), instant=True, order=weighted({QUEUE: 1, LOW: 1}))
+    until(lambda: len(runner.seen) == 100, "the queue to have been alone")
+    until(lambda: db.info("clients")["blocked_clients"] == 2, "both to be watched")
+    with db.pipeline() as together:
+        seed(together, *(f"high{n}" for n in range(50)))
+        seed(together, *(f"low{n}" for n in range(50)), queue=LOW)
+        together.execute()
+    until(lambda: len(runner.seen) == 200, "all of them")
+    low = sum(task.startswith("low") for task in runner.seen[100:140])
+    assert 12 <= low <= 28, "whichever is noticed first has a few more"
+
+
+def test_a_task_that_comes_to_a_weighty_queue_that_was_empty_is_next(start: Start, db: redis.Redis) -> None:
+    seed(db, "low0", "low1", "low2", queue=LOW)
+    _, runner = start(queues=(QUEUE, LOW), order=weighted({QUEUE: 9, LOW: 1}))
+    until(lambda: runner.seen == ["low0"], "the first")
+    runner.answer("low0")
+    until(lambda: runner.seen[1:] == ["low1"], "the second")
+    until(lambda: db.info("clients")["blocked_clients"] == 0, "the watch to end")
+    seed(db, "high")
+    runner.answer("low1")
+    until(lambda: len(runner.seen) == 3, "the next")
+    assert runner.seen[2] == "high"
+    runner.answer("high")
+    until(lambda: len(runner.seen) == 4, "the last")
+    runner.answer("low2")
+
+
 def test_a_task_that_arrives_while_every_slot_is_taken_stays_for_other_workers(
     start: Start, db: redis.Redis
 ) -> None:
@@ -238,6 +336,20 @@ def test_a_degraded_worker_puts_a_task_off_now_and_then_and_leaves_the_rest_to_o
     assert db.get(f"{PREFIX}failed") is None
     until(lambda: db.llen(f"{PREFIX}pending") == 9, "the others to wait")
     assert runner.seen == []
+
+
+def test_a_degraded_worker_that_found_every_queue_empty_looks_again(
+    start: Start, db: redis.Redis, asked: list[Sequence[Ask]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatch, "DEGRADED_TAKE_EVERY_S", 0.02)
+    dispatcher, runner = start(queues=(QUEUE, LOW))
+    until(lambda: db.info("clients")["blocked_clients"] == 2, "the worker to wait")
+    runner.ready, runner.recovery = False, "degraded"
+    dispatcher.wake()
+    before = len(asked)
+    until(lambda: len(asked) >= before + 2, "it to have looked at both")
+    seed(db, "a", queue=LOW)
+    until(lambda: asynq.where_is(db, LOW, "a") == "retry", "the task to be put off")
 
 
 def test_outcomes_are_settled_as_the_policy_says(start: Start, db: redis.Redis) -> None:
@@ -352,8 +464,6 @@ def test_a_take_whose_reply_was_lost_is_found_and_returned(
 ) -> None:
     seed(db, "lost")
     ghost = Broker(Channel(endpoint, "ghost"), "me", 30, keep_results=True)
-    from appliance.queue.broker import Ask
-
     ghost.exchange([], [Ask(QUEUE, 1)])
     _, runner = start(instant=True)
     until(lambda: db.info("clients")["blocked_clients"] == 1, "the worker to wait")
