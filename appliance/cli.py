@@ -50,7 +50,7 @@ _EXIT_MEANINGS = {
     Exit.CONFIGURATION: "settings missing or wrong, or a command line that is not understood",
     Exit.REGISTRATION: "the server refused the worker, or never answered",
     Exit.DEPLOYMENT: "task code or its environment could not be put in place",
-    Exit.STARTUP: "Redis, a folder or a port could not be used at start",
+    Exit.STARTUP: "Redis could not be reached at start, or startup_cmd names no program",
     Exit.DEGRADED: "the task process kept crashing and the worker was told to end then",
 }
 

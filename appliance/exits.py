@@ -11,5 +11,5 @@ class Exit(IntEnum):
     CONFIGURATION = 2  # settings missing or wrong, or a command line not understood
     REGISTRATION = 3  # the server refused us, or never answered within the attempts
     DEPLOYMENT = 4  # task code or its environment could not be put in place
-    STARTUP = 5  # Redis out of reach at start, a folder not writable, a port taken
+    STARTUP = 5  # Redis out of reach at start, or a startup_cmd that names no program
     DEGRADED = 6  # the task process kept crashing and RUNQY_DEGRADED_POLICY=exit says to end

@@ -48,6 +48,12 @@ def run(arguments: Sequence[str]) -> int:
     except CommandFailed as exc:
         print(f"runqy-harness {command}: {exc}", file=sys.stderr)
         status = FAILED
+    except ModuleNotFoundError as exc:
+        needs = "pip install 'runqy-appliance[harness]'"
+        print(
+            f"runqy-harness {command}: the package {exc.name} is missing; {needs} brings it", file=sys.stderr
+        )
+        status = MISUNDERSTOOD
     except Interrupted as exc:
         # The way `serve` is meant to end.
         status = 0 if command == "serve" else 128 + exc.number

@@ -15,6 +15,8 @@ _NEVER_TASK_CODE = (
     "node_modules/",
     ".mypy_cache/",
     ".ruff_cache/",
+    # Where a worker started here deploys to unless told otherwise.
+    "deployment/",
 )
 _TIMEOUT_S = 60
 

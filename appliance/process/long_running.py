@@ -218,4 +218,9 @@ class LongRunning:
                 self._alarm.at(due_s)
             case GiveUp():
                 fails = self._recovery.consecutive_fails(self._clock.monotonic())
-                log.error("child.degraded", queue=self._parent, consecutive_fails=fails)
+                log.error(
+                    "child.degraded",
+                    queue=self._parent,
+                    consecutive_fails=fails,
+                    consequence="not started again; restart the worker to try again",
+                )

@@ -88,6 +88,7 @@ class Recovery:
         self._fails = 0
         self._restarts = 0
         self._wait: Wait | None = None
+        self._last_label = "idle"
         #: Since when there has been a working process without a failure.
         self._stable_since_s: float | None = None
 
@@ -111,9 +112,11 @@ class Recovery:
         return 0 if self._cooled_down(now_s) else self._fails
 
     def label(self) -> str:
-        """The word of the heartbeat: idle, recovering (until ready again) or degraded."""
+        """The word of the heartbeat: idle, recovering (until ready again) or degraded; a stop keeps it."""
         if self._phase is Phase.DEGRADED:
             return "degraded"
+        if self._phase is Phase.STOPPED:
+            return self._last_label
         restarting = self._phase is Phase.STARTING and self._fails > 0 and self._stable_since_s is None
         return "recovering" if self._phase is Phase.WAITING or restarting else "idle"
 
@@ -126,6 +129,8 @@ class Recovery:
             raise RuntimeError(f"{signal.name} cannot happen while {self._phase.name}")
         if self._wait and signal is Signal.DUE and now_s < self._wait.due_s:
             return self._wait
+        if signal is Signal.STOP:
+            self._last_label = self.label()
         self._phase = after
         self._wait = None
         match signal:

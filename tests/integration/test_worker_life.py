@@ -342,6 +342,9 @@ def test_a_degraded_worker_does_with_waiting_tasks_what_its_policy_says(world: W
     world.event(worker, "child.degraded")
     if policy == "exit":
         assert worker.wait(10) == Exit.DEGRADED
+        (beat,) = world.heartbeats()
+        assert (beat["status"], beat["healthy"]) == ("stopped", "0")
+        assert json.loads(beat["recovery"])["inference"]["state"] == "degraded"
     elif policy == "requeue":
         world.event(worker, "task.put_off")
         wait.until(lambda: asynq.where_is(world.db, QUEUE, task_id) == "retry", 5, "the retry", worker.tail)

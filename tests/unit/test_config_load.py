@@ -305,12 +305,9 @@ def test_contradicting_or_wrong_queues_of_the_file_are_refused(
     ("environ", "problem"),
     [
         (
-            {"RUNQY_RECOVERY_INITIAL_DELAY": "10m"},
-            "RUNQY_RECOVERY_INITIAL_DELAY='10m': must not exceed recovery.max_delay, which is 5m (default)",
-        ),
-        (
-            {"RUNQY_RECOVERY_MAX_DELAY": "500ms"},
-            "RUNQY_RECOVERY_MAX_DELAY='500ms': must reach recovery.initial_delay, which is 1s (default)",
+            {"RUNQY_RECOVERY_INITIAL_DELAY": "10m", "RUNQY_RECOVERY_MAX_DELAY": "5m"},
+            "RUNQY_RECOVERY_INITIAL_DELAY='10m': must not exceed recovery.max_delay, which is 5m "
+            "(environment RUNQY_RECOVERY_MAX_DELAY)",
         ),
         (
             {"RUNQY_RETRY_BASE_DELAY": "3s", "RUNQY_RETRY_MAX_DELAY": "2s"},
@@ -323,6 +320,27 @@ def test_a_first_delay_above_the_longest_is_refused(
     tmp_path: Path, environ: dict[str, str], problem: str
 ) -> None:
     assert _refused(tmp_path, **REQUIRED, **environ).problems == (problem,)
+
+
+@pytest.mark.parametrize(
+    ("environ", "warning"),
+    [
+        (
+            {"RUNQY_RECOVERY_INITIAL_DELAY": "10m"},
+            "RUNQY_RECOVERY_INITIAL_DELAY='10m': should not exceed recovery.max_delay, which is 5m "
+            "(default); the smaller one applies",
+        ),
+        (
+            {"RUNQY_RECOVERY_MAX_DELAY": "500ms"},
+            "RUNQY_RECOVERY_MAX_DELAY='500ms': should reach recovery.initial_delay, which is 1s (default); "
+            "the smaller one applies",
+        ),
+    ],
+)
+def test_a_first_delay_above_a_longest_that_is_only_the_default_is_a_warning(
+    tmp_path: Path, environ: dict[str, str], warning: str
+) -> None:
+    assert load({**REQUIRED, **environ}, None, tmp_path).warnings == (warning,)
 
 
 def test_delays_are_not_compared_when_one_of_them_is_wrong(tmp_path: Path) -> None:
