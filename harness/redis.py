@@ -3,9 +3,7 @@
 import contextlib
 import importlib.util
 import os
-import random
 import shutil
-import socket
 import subprocess
 from collections.abc import Sequence
 from functools import partial
@@ -18,13 +16,10 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from harness import guard, wait
+from harness import guard, ports, wait
 from harness.certificates import Certificates
 
-HOST = "127.0.0.1"
-#: Below the range outgoing connections get their ports from (32768 and up on Linux), so that none
-#: of them takes ours between a stop and a restart.
-PORTS = range(20_000, 32_000)
+HOST = ports.HOST
 #: Seconds a server gets to answer its first PING; a persistent one loads its file meanwhile.
 START_TIMEOUT_S = 20.0
 STOP_TIMEOUT_S = 10.0
@@ -135,7 +130,7 @@ class RedisServer:
         self._folder.mkdir(parents=True, exist_ok=True)
         program = find_redis_server()
         for _ in range(_PORT_TRIES):
-            port = self._port or _free_port()
+            port = self._port or ports.free_port()
             try:
                 self._spawn(program, port)
                 outcome = wait.until(
@@ -277,18 +272,6 @@ def _quoted(text: str) -> str:
     """``text`` as redis.conf takes it."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
-
-
-def _free_port() -> int:
-    while True:
-        port = random.choice(PORTS)
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((HOST, port))
-            except OSError:
-                continue  # taken: try another
-            return port
 
 
 def _masked(url: str) -> str:

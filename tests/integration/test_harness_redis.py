@@ -10,6 +10,7 @@ import psutil
 import pytest
 import redis
 
+from harness import ports as harness_ports
 from harness import redis as harness_redis
 from harness import wait
 from harness.redis import ExternalRedis, RedisServer, RedisUnavailable, find_redis_server
@@ -42,7 +43,7 @@ def test_a_port_that_somebody_else_took_first_is_given_up_for_another(
         spare_port = spare.port
         spare.stop()
         choices = iter([first.port, first.port, spare_port])
-        monkeypatch.setattr(harness_redis, "_free_port", lambda: next(choices))
+        monkeypatch.setattr(harness_ports, "free_port", lambda: next(choices))
         with RedisServer(tmp_path / "second") as second:
             assert second.port == spare_port
             assert second.client().info("server")["process_id"] == second.pid
