@@ -13,8 +13,8 @@ SHORT_S = 0.005
 HOLD_S = 0.01
 #: Most tasks that are fetched ahead, and how many are worth it where Redis answers faster than they run:
 #: several then travel in one exchange.
-MOST_AHEAD = 32
-WORTHWHILE = 8
+MOST_AHEAD = 128
+WORTHWHILE = 32
 #: How much of an average each new measurement makes.
 _WEIGHT = 0.1
 #: How many runs must be known before anything is concluded from them.

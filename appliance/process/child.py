@@ -278,6 +278,9 @@ class Child:
     def _from_stdout(self, chunk: bytes) -> None:
         for event in self._decoder.feed(chunk):
             self._take(event)
+        if self._flush_due:
+            # What the answers called forth goes out before we look whether there are more.
+            self._flush()
 
     def _take(self, event: protocol.Event) -> None:
         if isinstance(event, protocol.Noise):

@@ -7,7 +7,6 @@ run is still alive.
 """
 
 from dataclasses import dataclass
-from itertools import islice
 
 from appliance.process.work import Cancelled, Deliver, Expired, Request
 
@@ -85,10 +84,17 @@ class InFlight:
 
     def due_s(self) -> float | None:
         """When the next limit passes; None where no task is under one."""
+        if not self._entries:
+            return None
+        if self._deadlines:
+            limits = [limit for entry in self._entries.values() for limit, _ in _limits(entry)]
+            return min(limits, default=None)
         # A run's limit counts from being the oldest, so without deadlines only that one is under any.
-        entries = islice(self._entries.values(), None if self._deadlines else 1)
-        limits = [limit for entry in entries for limit, _ in _limits(entry)]
-        return min(limits, default=None)
+        oldest = next(iter(self._entries.values()))
+        run_limit_s = oldest.request.run_limit_s
+        if run_limit_s is None or oldest.oldest_since_s is None or oldest.verdict is not None:
+            return None
+        return oldest.oldest_since_s + run_limit_s
 
     def overdue(self, now_s: float) -> list[tuple[str, Expired]]:
         """The tasks whose limit has passed, each with its verdict."""

@@ -210,12 +210,13 @@ class Supervised:
 
     def due_s(self) -> float | None:
         """When :meth:`tick` has something to do next."""
-        if self.stage not in (Stage.STARTING, Stage.READY):
+        if self.stage is Stage.READY:
+            return self._tasks.due_s()
+        if self.stage is not Stage.STARTING:
             return None
-        dues = [self._tasks.due_s()]
-        if self.stage is Stage.STARTING:
-            dues.append(self.started_s + self._spec.startup_timeout_s)
-        return min((due for due in dues if due is not None), default=None)
+        until_ready_s = self.started_s + self._spec.startup_timeout_s
+        task_due_s = self._tasks.due_s()
+        return until_ready_s if task_due_s is None else min(until_ready_s, task_due_s)
 
     def tick(self, now_s: float) -> None:
         """Enforce the time to get ready and the tasks' limits."""

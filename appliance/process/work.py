@@ -30,8 +30,7 @@ class Request(NamedTuple):
     deadline_monotonic_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Succeeded:
+class Succeeded(NamedTuple):
     """The process answered without an error; ``result`` is JSON."""
 
     result: bytes

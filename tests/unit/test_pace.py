@@ -17,8 +17,8 @@ def test_nothing_is_fetched_ahead_before_anything_is_known() -> None:
 
 
 def test_as_many_are_fetched_as_end_in_two_exchanges() -> None:
-    assert paced(0.0001, 0.00095).ahead == 19
-    assert paced(0.001, 0.001, concurrency=8).ahead == 16
+    assert paced(0.0001, 0.00195).ahead == 39
+    assert paced(0.0008, 0.00195, concurrency=8).ahead == 39
 
 
 def test_some_are_fetched_where_redis_is_faster_than_a_run_so_that_they_travel_together() -> None:
