@@ -4,7 +4,7 @@ SHELL := /bin/sh
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help venv system demo lint types layers unit integration base image harness-image image-test test bench lock clean
+.PHONY: help venv system demo lint types layers unit integration base image harness-image image-test test bench reference lock clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -70,6 +70,9 @@ PEERS := celery rq dramatiq huey arq
 
 bench: venv system .bench/.installed ## Measure the worker beside Celery, RQ, Dramatiq, Huey and arq (20 minutes; BENCH=--quick)
 	$(BIN)/runqy-harness bench --write docs/benchmarks.md $(BENCH)
+
+reference: venv ## Write docs/configuration.md and docs/config.example.yml from the table of options
+	$(BIN)/python -m appliance.config.manual docs
 
 lock: ## Refresh the image's locked requirements from pyproject.toml (needs uv)
 	@compose/image/lock.sh

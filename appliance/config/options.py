@@ -6,6 +6,7 @@ default makes the option required. The specification's names, bounds and meaning
 
 from dataclasses import MISSING, dataclass, fields
 from difflib import get_close_matches
+from enum import StrEnum
 from typing import Any
 
 from appliance.config.kinds import (
@@ -34,6 +35,17 @@ Raw = str | tuple[str, ...]
 SECTIONS: dict[str, Any] = {section.name: section.type for section in fields(Settings)}
 
 
+class Origin(StrEnum):
+    """Whose idea a setting is."""
+
+    SPECIFICATION = "specification"
+    #: The specification has no variable for it, only a key.
+    SPECIFIED_KEY = "specification (the variable: ours)"
+    #: The specification has no key for it, only a variable.
+    SPECIFIED_VARIABLE = "specification (the key: ours)"
+    OURS = "ours"
+
+
 @dataclass(frozen=True)
 class Option:
     """One setting.
@@ -41,7 +53,7 @@ class Option:
     ``path`` is its place in the file (``section.key``), ``aliases`` other places that mean the
     same; ``from_file`` adds a variable ``<variable>_FILE`` that names a file whose content is the
     value; ``at_most`` is the path of an option whose value this one's must not exceed, ``needs`` of one
-    without which this one means nothing.
+    without which this one means nothing; ``origin`` says whose idea it is.
     """
 
     path: str
@@ -53,6 +65,7 @@ class Option:
     aliases: tuple[str, ...] = ()
     at_most: str = ""
     needs: str = ""
+    origin: Origin = Origin.OURS
 
     @property
     def section(self) -> str:
@@ -114,6 +127,7 @@ OPTIONS: tuple[Option, ...] = (
         "RUNQY_SERVER_URL",
         ServerUrl(),
         "The runqy server to register with, such as http://localhost:8081.",
+        origin=Origin.SPECIFICATION,
     ),
     Option(
         "server.api_key",
@@ -122,6 +136,7 @@ OPTIONS: tuple[Option, ...] = (
         "The key the server knows this worker by.",
         secret=True,
         from_file=True,
+        origin=Origin.SPECIFICATION,
     ),
     Option(
         "worker.queues",
@@ -130,6 +145,7 @@ OPTIONS: tuple[Option, ...] = (
         "The queues to serve, comma-separated: a parent (inference) means all its sub-queues, "
         "a sub-queue (inference.high) only itself. The file takes a list too.",
         aliases=("worker.queue",),
+        origin=Origin.SPECIFICATION,
     ),
     Option(
         "worker.queue_strategy",
@@ -143,12 +159,14 @@ OPTIONS: tuple[Option, ...] = (
         "RUNQY_CONCURRENCY",
         Integer(1, 10_000, "tasks"),
         "How many tasks are worked on at a time.",
+        origin=Origin.SPECIFICATION,
     ),
     Option(
         "worker.shutdown_timeout",
         "RUNQY_SHUTDOWN_TIMEOUT",
         Duration("1ms", "24h", zero="at once"),
         "How long running tasks may go on after SIGTERM or SIGINT before they are given back.",
+        origin=Origin.SPECIFICATION,
     ),
     Option(
         "worker.lease_duration",
@@ -207,24 +225,28 @@ OPTIONS: tuple[Option, ...] = (
         "RUNQY_DEPLOYMENT_DIR",
         FilePath("a folder that is writable or can be made", folder=True),
         "Where task code is cloned to, one folder a parent queue.",
+        origin=Origin.SPECIFICATION,
     ),
     Option(
         "deployment.use_system_site_packages",
         "RUNQY_USE_SYSTEM_SITE_PACKAGES",
         Boolean(),
         "Whether task code sees the packages of the base Python.",
+        origin=Origin.SPECIFICATION,
     ),
     Option(
         "recovery.enabled",
         "RUNQY_RECOVERY_ENABLED",
         Boolean(),
         "Whether a crashed task process is started again; if not, the first crash degrades the worker.",
+        origin=Origin.SPECIFICATION,
     ),
     Option(
         "recovery.max_restarts",
         "RUNQY_RECOVERY_MAX_RESTARTS",
         Integer(0, 1_000_000, "restarts"),
         "Restarts in a row before the worker is degraded.",
+        origin=Origin.SPECIFICATION,
     ),
     Option(
         "recovery.initial_delay",
@@ -232,24 +254,28 @@ OPTIONS: tuple[Option, ...] = (
         Duration("1ms", "24h", zero="at once"),
         "The wait before the first restart.",
         at_most="recovery.max_delay",
+        origin=Origin.SPECIFICATION,
     ),
     Option(
         "recovery.max_delay",
         "RUNQY_RECOVERY_MAX_DELAY",
         Duration("1ms", "24h", zero="at once"),
         "The longest wait before a restart.",
+        origin=Origin.SPECIFICATION,
     ),
     Option(
         "recovery.backoff_factor",
         "RUNQY_RECOVERY_BACKOFF_FACTOR",
         Number(1, 100, "factor"),
         "What the wait is multiplied by from one restart to the next.",
+        origin=Origin.SPECIFIED_KEY,
     ),
     Option(
         "recovery.cooldown_period",
         "RUNQY_RECOVERY_COOLDOWN",
         Duration("1ms", "720h"),
         "How long the process must run for its crashes to be forgotten.",
+        origin=Origin.SPECIFICATION,
     ),
     Option(
         "recovery.degraded_policy",
@@ -288,18 +314,21 @@ OPTIONS: tuple[Option, ...] = (
         "RUNQY_BOOTSTRAP_RETRIES",
         Integer(0, 10_000, "attempts"),
         "Further attempts at registering and deploying when the first fails for a reason that can pass.",
+        origin=Origin.SPECIFIED_VARIABLE,
     ),
     Option(
         "bootstrap.retry_delay",
         "RUNQY_BOOTSTRAP_RETRY_DELAY",
         Duration("1ms", "1h", zero="at once"),
         "The wait between those attempts.",
+        origin=Origin.SPECIFIED_VARIABLE,
     ),
     Option(
         "git.ssh_key",
         "RUNQY_GIT_SSH_KEY",
         FilePath("a readable file", folder=False),
         "The private key file for cloning over SSH.",
+        origin=Origin.SPECIFIED_VARIABLE,
     ),
     Option(
         "git.token",
@@ -308,12 +337,14 @@ OPTIONS: tuple[Option, ...] = (
         "The token for cloning over HTTPS; one the server sends wins.",
         secret=True,
         from_file=True,
+        origin=Origin.SPECIFIED_VARIABLE,
     ),
     Option(
         "retry.max_retry",
         "RUNQY_MAX_RETRY",
         Integer(0, 10_000, "retries"),
         "Retries of a failed task that carries no count of its own; when set, also caps those that do.",
+        origin=Origin.SPECIFIED_VARIABLE,
     ),
     Option(
         "retry.base_delay",
