@@ -23,8 +23,8 @@ variable or value counts as not set. `runqy-appliance config` prints what is in 
 [{EXAMPLE}]({EXAMPLE}).
 
 Durations are written as in Go (`500ms`, `30s`, `1m30s`, `24h`), sizes as whole `MiB` or `GiB`. In the file,
-`${{VAR}}` and `${{VAR:-default}}` stand for variables and `$${{` for a literal `${{`. Every value is checked at
-the start: a wrong one ends the worker with status 2 and a line that names it.
+`${{VAR}}` and `${{VAR:-default}}` stand for variables and `$${{` for a literal `${{`. Every value is
+checked at the start: a wrong one ends the worker with status 2 and a line that names it.
 
 "From" says where a setting comes from: the *specification* of runqy's worker, whose name, default and meaning
 are kept, or *ours*. A variable `…_FILE` names a file whose content is the value; set it or the variable, not
