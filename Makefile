@@ -58,10 +58,13 @@ image-test: venv system ## Tests of the image, with a Docker engine
 test: lint types layers system ## Everything: lint, types, layers, all tests
 	$(PYTEST)
 
-# The worker's peers, each in an environment of its own: arq wants an older redis than the worker does.
+# The worker and its peers, each in an environment of its own: what a tool of ours brings along (rich, say)
+# would count as the worker's memory, and arq wants an older redis than it does.
 PEERS := celery rq dramatiq huey arq
 .bench/.installed: pyproject.toml .venv/.installed
 	@echo "bench: installing $(PEERS)"
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python .bench/worker \
+	    && $(BIN)/uv pip install --quiet --python .bench/worker/bin/python --compile-bytecode --editable .
 	@for peer in $(PEERS); do \
 	    $(BIN)/uv venv --quiet --clear --python $(BIN)/python .bench/$$peer \
 	    && $(BIN)/uv pip install --quiet --python .bench/$$peer/bin/python --group bench-$$peer || exit 1; \
@@ -69,7 +72,7 @@ PEERS := celery rq dramatiq huey arq
 	@touch $@
 
 bench: venv system .bench/.installed ## Measure the worker beside Celery, RQ, Dramatiq, Huey and arq (20 minutes; BENCH=--quick)
-	$(BIN)/runqy-harness bench --write docs/benchmarks.md $(BENCH)
+	$(BIN)/runqy-harness bench --worker "$(CURDIR)/.bench/worker/bin/python -m appliance" --write docs/benchmarks.md $(BENCH)
 
 reference: venv ## Write docs/configuration.md and docs/config.example.yml from the table of options
 	$(BIN)/python -m appliance.config.manual docs

@@ -200,6 +200,7 @@ def _enqueue(arguments: Sequence[str]) -> int:
 def _bench(arguments: Sequence[str]) -> int:
     from harness.bench import peers, plan  # noqa: PLC0415
     from harness.bench import run as bench  # noqa: PLC0415
+    from harness.stack import WORKER_COMMAND  # noqa: PLC0415
 
     names = [peer.name for peer in peers.PEERS]
     parser = _Parser("bench", "The worker beside Celery, RQ, Dramatiq, Huey and arq: one run, one table.")
@@ -217,6 +218,12 @@ def _bench(arguments: Sequence[str]) -> int:
         metavar="FOLDER",
         help="with a virtual environment for each peer, as `make bench` makes them (default: .bench)",
     )
+    add(
+        "--worker",
+        type=values.command,
+        metavar="COMMAND",
+        help="our worker, if not this environment's (`make bench`: installed alone, as the peers are)",
+    )
     add("--json", type=Path, metavar="FILE", help="all figures, each repetition, as JSON")
     add("--write", type=Path, metavar="FILE", help="the tables as a page, such as docs/benchmarks.md")
     options = parser.parse_args(arguments)
@@ -228,6 +235,7 @@ def _bench(arguments: Sequence[str]) -> int:
         environments=options.environments,
         peers=[] if options.no_peers else options.peer or names,
         command=_measuring(options),
+        worker_command=options.worker or WORKER_COMMAND,
     )
     return bench.run(sys.stdout, order, options.json, options.write)
 
