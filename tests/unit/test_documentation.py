@@ -13,15 +13,15 @@ PAGES = sorted(
 )
 _LINK = re.compile(r"\]\((?!https?://|#|mailto:)([^)#\s]+)(?:#[^)]*)?\)")
 #: Files and folders of ours, as text in backquotes names them.
-_NAMED = re.compile(
-    r"`((?:appliance|harness|tests|docs|compose|examples)/[\w./-]*[\w/]|[\w.-]+\.md)(?:::\w+)?`"
-)
+_NAMED = re.compile(r"`((?:appliance|harness|tests|docs|compose|examples)/[\w./-]*[\w/])(?:::\w+)?`")
 
 
 def references(page: Path) -> set[Path]:
     text = page.read_text()
     links = {page.parent / target for target in _LINK.findall(text)}
-    return links | {ROOT / name for name in _NAMED.findall(text) if "/" in name}
+    # A name in backquotes is one of the project, or one beside the page.
+    named = {page.parent / name for name in _NAMED.findall(text)}
+    return links | {path if path.exists() else ROOT / path.relative_to(page.parent) for path in named}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
