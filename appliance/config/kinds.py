@@ -218,8 +218,8 @@ class QueueNames:
     """Queue names, comma-separated in text. A name becomes part of Redis keys and its parent a folder."""
 
     allowed: str = (
-        "queue names such as inference or inference.high, without blanks, commas, braces, slashes, "
-        "or a dot at either end"
+        "queue names such as inference or inference.high, without blanks, commas, quotes, braces, "
+        "slashes, or a dot at either end"
     )
     unit: str = ""
 
@@ -237,6 +237,9 @@ class QueueNames:
                 raise ValueError("one name is empty")
             if len(name) > 200:
                 raise ValueError(f"{quoted(name)} is longer than 200 characters")
+            if set(name) & set("\"'`"):
+                # Of an env file, whose quotes are part of the value where nobody takes them off.
+                raise ValueError(f"{quoted(name)} has quotes in it: write the name without them")
             if not _is_visible(name) or set(name) & set(",{}/\\") or name != name.strip("."):
                 raise ValueError(f"{quoted(name)} is not one")
         return names

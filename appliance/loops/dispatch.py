@@ -188,7 +188,7 @@ class Dispatcher:
             self._postponing = True
             return postpone_s
         room = self._room()
-        self._sources.mind_full(room, now_s, is_open=self._open(), reclaim=self._broker.reclaim)
+        self._sources.let_go(room, now_s, is_open=self._open(), reclaim=self._broker.reclaim)
         puts_off = self._puts_off(now_s)
         asks = self._sources.asks(1 if puts_off else room, now_s)
         if puts_off and not asks:

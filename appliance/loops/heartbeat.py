@@ -9,7 +9,7 @@ from appliance.clock import Clock
 from appliance.observe.outbound import Outbound
 from appliance.observe.system import SystemMetrics
 from appliance.queue import keys
-from appliance.queue.connection import Channel, check
+from appliance.queue.connection import Channel, Command, check
 
 #: Seconds between beats; the protocol asks for one every 5 s.
 BEAT_EVERY_S = 4.5
@@ -19,6 +19,8 @@ LOOK_EVERY_S = 1.0
 HASH_TTL_S = 30
 #: How long a silent worker stays in the set of workers, in seconds.
 REMEMBERED_S = 30 * 60
+#: Seconds between two times that workers whose time in the set is over are taken out of it.
+TRIM_EVERY_S = 10 * 60
 
 
 class Status(StrEnum):
@@ -70,6 +72,7 @@ class Heartbeat:
         self._system = system
         self._clock = clock
         self._beat_at_s = 0.0
+        self._trim_at_s = 0.0
         self._last_status: Status | None = None
 
     def tick(self) -> float:
@@ -92,13 +95,20 @@ class Heartbeat:
         key = keys.worker(self._identity.worker_id)
         fields = self._fields(vitals, now)
         pairs = [text for pair in fields.items() for text in pair]
-        commands = [
+        commands: list[Command] = [
             ("HSET", key, *pairs),
             ("EXPIRE", key, HASH_TTL_S),
             ("ZADD", keys.WORKERS, int(now) + remembered_s, self._identity.worker_id),
         ]
+        now_s = self._clock.monotonic()
+        trims = now_s >= self._trim_at_s
+        if trims:
+            # Who lives puts itself back with its next beat, should our clock be ahead.
+            commands.append(("ZREMRANGEBYSCORE", keys.WORKERS, "-inf", f"({int(now)}"))
         for reply in self._channel.batch(commands):
             check(reply)
+        if trims:
+            self._trim_at_s = now_s + TRIM_EVERY_S
         self._last_status = vitals.status
 
     def _fields(self, vitals: Vitals, now: float) -> dict[str, str]:

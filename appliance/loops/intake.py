@@ -40,6 +40,8 @@ class Source:
     supply: _Supply = _Supply.MAYBE
     recheck_monotonic_s: float = 0.0
     refused: bool = False
+    #: Since when what has arrived waits to be claimed; None while nothing has.
+    arrived_since_s: float | None = None
 
 
 class Intake:
@@ -129,24 +131,33 @@ class Intake:
             if source.supply is _Supply.EMPTY:
                 source.watch.arm()
 
-    def mind_full(
+    def let_go(
         self, room: int, now_s: float, *, is_open: bool, reclaim: Callable[[str, tuple[bytes, ...]], object]
     ) -> None:
-        """Without a free slot for long, or with intake closed, stop watching and ``reclaim`` what arrived."""
+        """Keep nothing from others that we have no use for.
+
+        Without a free slot for long, or with intake closed, stop watching and ``reclaim`` what arrived.
+        ``reclaim`` too what waits for long while slots come free and fuller queues that go first get them.
+        """
         if room > 0:
             self._full_since_s = None
-            return
-        if self._full_since_s is None:
+        elif self._full_since_s is None:
             self._full_since_s = now_s
-        if is_open and now_s - self._full_since_s < HOLD_S:
-            return
+        since_s = self._full_since_s
+        full = since_s is not None and (not is_open or now_s - since_s >= HOLD_S)
         for source in self.sources:
-            if source.watch.armed:
+            if full and source.watch.armed:
                 source.watch.disarm()
                 source.supply = _Supply.MAYBE
-            if source.watch.arrived:
+            if not source.watch.arrived:
+                source.arrived_since_s = None
+                continue
+            if source.arrived_since_s is None:
+                source.arrived_since_s = now_s
+            if full or now_s - source.arrived_since_s >= HOLD_S:
                 reclaim(source.queue, tuple(source.watch.arrived))
                 source.watch.arrived.clear()
+                source.arrived_since_s = None
                 source.supply = _Supply.MAYBE
 
     def next_look_s(self, room: int, now_s: float) -> float | None:

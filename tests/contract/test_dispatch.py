@@ -18,7 +18,7 @@ from appliance.control.contract import RedisEndpoint
 from appliance.errors import ProcessNotReady, QueueUnavailable
 from appliance.loops import dispatch, pace
 from appliance.loops.dispatch import Dispatcher
-from appliance.loops.intake import Source
+from appliance.loops.intake import HOLD_S, Source
 from appliance.loops.order import Order, strict, weighted
 from appliance.loops.watch import Watch
 from appliance.process.work import Deliver, Died, Failed, Outcome, Request, RunnerState, Succeeded
@@ -288,6 +288,34 @@ def test_a_task_that_arrives_while_every_slot_is_taken_stays_for_other_workers(
     runner.answer("first")
     until(lambda: "second" in runner.seen, "the second")
     runner.answer("second")
+
+
+def test_a_task_that_arrived_from_a_low_queue_goes_back_while_a_higher_one_stays_full(
+    start: Start, db: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given a worker that waits at both queues, and both get tasks in one instant
+    monkeypatch.setattr(pace, "MOST_AHEAD", 0)
+    _, runner = start(queues=(QUEUE, LOW))
+    until(lambda: db.info("clients")["blocked_clients"] == 2, "the worker to wait at both")
+    with db.pipeline(transaction=True) as together:
+        seed(together, "low", queue=LOW)
+        seed(together, *(f"high{n}" for n in range(20)))
+        together.execute()
+
+    # when the slot comes free again and again, for longer than anything is held on to
+    def next_one(n: int) -> bool:
+        """Answer the n-th; whether the low one was back by then."""
+        until(lambda: f"high{n}" in runner.seen, f"high {n}")
+        gevent.sleep(HOLD_S / 4)
+        runner.answer(f"high{n}")
+        return asynq.where_is(db, LOW, "low") == "pending"
+
+    # then it is there for other workers, and here it is the last
+    came_back = [next_one(n) for n in range(19)]
+    assert came_back[-1], came_back
+    runner.answer(wait.until(lambda: "high19" in runner.seen and "high19", 5, "the last urgent one"))
+    until(lambda: runner.seen[-1] == "low", "the other")
+    runner.answer("low")
 
 
 def test_nothing_is_taken_while_the_process_is_not_ready_and_nothing_is_charged(

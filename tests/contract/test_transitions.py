@@ -193,6 +193,18 @@ def test_completing_stores_the_result_counts_and_sets_lifetimes(broker: Broker, 
     assert db.get(f"{PREFIX}failed") is None
 
 
+def test_completing_stamps_the_message_and_keeps_every_field(broker: Broker, db: redis.Redis) -> None:
+    fields = {"headers": {"trace": "1"}, "group_key": "g", "timeout": 30, "retention": 90, "completed_at": 5}
+    seed(db, "a", **fields)
+    before = wire.decode(hash_of(db, "a")[b"msg"])
+
+    broker.settle([POLICY.settle(take_one(broker), Succeeded(b"1"), 0)])
+
+    stored = hash_of(db, "a")
+    stamped = {**before, "completed_at": int(stored[b"completed_at"])}
+    assert wire.decode(stored[b"msg"]) == stamped
+
+
 def test_without_result_storage_the_task_is_deleted_and_still_counted(
     channel: Channel, db: redis.Redis
 ) -> None:

@@ -5,6 +5,15 @@
 -- ARGV[2...]  per task: id, owner, attempt, result, lifetime in seconds (0: for ever), unique lock or ''
 -- Returns one word a task: done, or why not; see fence.
 
+-- Field 13 of asynq's message, the time of completion, as protobuf writes it: appended, it holds whatever
+-- the message says before, and every other field stays as it is.
+local completed_at, left = '\104', tonumber(time[1])
+while left > 127 do
+    completed_at = completed_at .. string.char(left % 128 + 128)
+    left = math.floor(left / 128)
+end
+completed_at = completed_at .. string.char(left)
+
 local answer, finished = {}, 0
 for i = 2, #ARGV, 6 do
     local id, unique = ARGV[i], ARGV[i + 5]
@@ -13,6 +22,8 @@ for i = 2, #ARGV, 6 do
         release(id)
         if ARGV[1] == '1' then
             redis.call('HSET', task_key(id), 'state', 'completed', 'completed_at', time[1], 'result', ARGV[i + 3])
+            local message = redis.call('HGET', task_key(id), 'msg')
+            if message then redis.call('HSET', task_key(id), 'msg', message .. completed_at) end
             shelve(id, 'completed', tonumber(ARGV[i + 4]))
         else
             redis.call('DEL', task_key(id))
