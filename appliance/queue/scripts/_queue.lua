@@ -51,9 +51,9 @@ end
 -- 'settled' when the same attempt was settled before (its reply was lost on the way);
 -- 'lost' when it is somebody else's by now; 'gone' when the task is no more.
 -- With only_expired it must also have outlived its lease, which is what lets another worker
--- act in the owner's name.
-local function fence(id, owner, attempt, only_expired)
-    local held = redis.call('HMGET', task_key(id), 'state', 'owner', 'attempt')
+-- act in the owner's name. Returns the value of the hash's field extra, too, if one is named.
+local function fence(id, owner, attempt, only_expired, extra)
+    local held = redis.call('HMGET', task_key(id), 'state', 'owner', 'attempt', extra or 'state')
     if not held[1] then
         return redis.call('EXISTS', task_key(id)) == 1 and 'lost' or 'gone'
     end
@@ -63,7 +63,7 @@ local function fence(id, owner, attempt, only_expired)
         local expiry = redis.call('ZSCORE', LEASE, id)
         if not expiry or tonumber(expiry) > now_s then return 'lost' end
     end
-    return 'held'
+    return 'held', held[4]
 end
 
 -- Takes the task out of active and ends its lease.

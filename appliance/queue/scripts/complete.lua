@@ -17,13 +17,15 @@ completed_at = completed_at .. string.char(left)
 local answer, finished = {}, 0
 for i = 2, #ARGV, 6 do
     local id, unique = ARGV[i], ARGV[i + 5]
-    local held = fence(id, ARGV[i + 1], ARGV[i + 2], false)
+    local held, message = fence(id, ARGV[i + 1], ARGV[i + 2], false, 'msg')
     if held == 'held' then
         release(id)
         if ARGV[1] == '1' then
-            redis.call('HSET', task_key(id), 'state', 'completed', 'completed_at', time[1], 'result', ARGV[i + 3])
-            local message = redis.call('HGET', task_key(id), 'msg')
-            if message then redis.call('HSET', task_key(id), 'msg', message .. completed_at) end
+            local fields = {'state', 'completed', 'completed_at', time[1], 'result', ARGV[i + 3]}
+            if message then
+                fields[7], fields[8] = 'msg', message .. completed_at
+            end
+            redis.call('HSET', task_key(id), unpack(fields))
             shelve(id, 'completed', tonumber(ARGV[i + 4]))
         else
             redis.call('DEL', task_key(id))
