@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-from harness import local, values
+from harness import catalogue, local, values
 from harness.failure import CommandFailed, Interrupted
 from harness.source import Handler, Source
 
@@ -22,6 +22,7 @@ _HELP = """usage: runqy-harness COMMAND [options]      (runqy-harness COMMAND --
   demo       see a worker do its job: server, Redis, tasks, results, a crash and its recovery
   serve      a local runqy server for the task code in a folder, until Ctrl-C
   enqueue    send tasks to it, or to any runqy server, and print ids or results
+  handlers   the example handlers: what each does, what may be set, what comes of it
   bench      measure the worker beside those a user would pick instead
 """
 
@@ -197,6 +198,16 @@ def _enqueue(arguments: Sequence[str]) -> int:
     )
 
 
+def _handlers(arguments: Sequence[str]) -> int:
+    parser = _Parser("handlers", "The example handlers that `serve --handler NAME` serves.")
+    parser.add_argument(
+        "--table", action="store_true", help="as a table of Markdown, such as in docs/handlers.md"
+    )
+    options = parser.parse_args(arguments)
+    print(catalogue.as_table() if options.table else catalogue.as_text(), end="")
+    return 0
+
+
 def _bench(arguments: Sequence[str]) -> int:
     from harness.bench import peers, plan  # noqa: PLC0415
     from harness.bench import run as bench  # noqa: PLC0415
@@ -367,5 +378,6 @@ _COMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = {
     "demo": _demo,
     "serve": _serve,
     "enqueue": _enqueue,
+    "handlers": _handlers,
     "bench": _bench,
 }

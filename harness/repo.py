@@ -3,7 +3,6 @@
 import os
 import subprocess
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 
 #: What a snapshot of a plain folder leaves out, beside what its .gitignore says.
@@ -23,15 +22,6 @@ _TIMEOUT_S = 60
 
 class GitFailed(Exception):
     """A git command failed; has what git said."""
-
-
-def handler_source(name: str) -> str:
-    """The text of an example handler, such as ``echo``. Raises ValueError with the names there are."""
-    folder = resources.files("harness").joinpath("handlers")
-    known = sorted(entry.name.removesuffix(".py") for entry in folder.iterdir() if entry.name.endswith(".py"))
-    if name not in known:
-        raise ValueError(f"handler {name!r}: expected one of {', '.join(known)}")
-    return folder.joinpath(f"{name}.py").read_text()
 
 
 class GitRepo:

@@ -4,7 +4,8 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.repo import GitRepo, branch_of, empty_repo, handler_source, make_repo
+from harness.catalogue import handler_files
+from harness.repo import GitRepo, branch_of, empty_repo, make_repo
 from harness.sdk import sdk_requirement
 
 
@@ -52,5 +53,6 @@ class Snapshot:
 
 def handler_repo(name: str, repository: Path, wheelhouse: Path | None) -> GitRepo:
     """A repository of an example handler with the SDK as its one requirement (see :mod:`harness.sdk`)."""
-    files = {"main.py": handler_source(name), "requirements.txt": sdk_requirement(wheelhouse) + "\n"}
-    return make_repo(repository, files)
+    return make_repo(
+        repository, {**handler_files(name), "requirements.txt": sdk_requirement(wheelhouse) + "\n"}
+    )

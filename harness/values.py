@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from harness.catalogue import handler_source
 from harness.redis import ExternalRedis
-from harness.repo import handler_source
 from harness.source import Folder, Handler, Remote, Source
 
 

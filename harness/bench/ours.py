@@ -14,8 +14,9 @@ from harness.bench.contestant import Running
 from harness.bench.figures import OURS
 from harness.bench.plan import CONCURRENCIES
 from harness.bench.seeding import Seeder
+from harness.catalogue import handler_source
 from harness.redis import RedisServer
-from harness.repo import handler_source, make_repo
+from harness.repo import make_repo
 from harness.runtimes.process import WorkerProcess
 from harness.server.config import QueueConfig
 from harness.server.fake import FakeServer

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from harness import guard
-from harness.repo import handler_source
+from harness.catalogue import handler_source
 
 _CHUNK = 1 << 16
 #: As the worker writes it.

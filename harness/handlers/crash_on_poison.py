@@ -1,12 +1,19 @@
-"""Dies of a segmentation fault at {"poison": true}; with {"once": "/path"} too, only the first time.
+"""Dies at {"poison": true}; with {"once": "/path"} too, only the first time. Anything else is echoed.
 
-The file at /path is what remembers; any other payload is echoed.
+The file at /path is what remembers.
+
+HANDLER_DEATH: an exit status or a signal (default SIGSEGV).
+
+Outcome: crashes; the poisoned task is retried, one retry each time, and archived when none are left.
 """
 
 import os
-import signal
 
+import diary
+import settings
 from runqy_python import run, task
+
+HOW = settings.death("HANDLER_DEATH", "SIGSEGV")
 
 
 def poisoned(payload: dict) -> bool:
@@ -23,9 +30,11 @@ def poisoned(payload: dict) -> bool:
 
 
 @task
+@diary.kept
 def handle(payload: dict) -> dict:
     if poisoned(payload):
-        os.kill(os.getpid(), signal.SIGSEGV)
+        diary.record("crash", handle.task_id())
+        settings.die(HOW)
     return {"echo": payload, "pid": os.getpid()}
 
 

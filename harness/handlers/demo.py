@@ -3,6 +3,8 @@
 {"say": …} is echoed. {"vault": "NAME"} shows that the vault's variable is there, not what it is.
 {"poison": true, "once": "/path"} kills the process the first time; the retry gets an answer.
 {"sleep": 1.5} takes its time and touches {"begun": "/path"} first.
+
+Outcome: tasks are completed, the poisoned one at its retry.
 """
 
 import hashlib
@@ -10,6 +12,7 @@ import os
 import signal
 import time
 
+import diary
 from runqy_python import load, run, task
 
 
@@ -19,6 +22,7 @@ def setup():
 
 
 @task
+@diary.kept
 def handle(payload: dict, process: dict) -> dict:
     if payload.get("poison") and not os.path.exists(payload["once"]):
         with open(payload["once"], "w") as marker:

@@ -1,7 +1,11 @@
-"""Answers with what it got: the smallest handler there is."""
+"""Answers with what it got: the smallest handler there is.
+
+Outcome: tasks are completed; the result has the payload and the pid.
+"""
 
 import os
 
+import diary
 from runqy_python import load, run, task
 
 
@@ -11,6 +15,7 @@ def setup():
 
 
 @task
+@diary.kept
 def handle(payload: dict, context: dict) -> dict:
     return {"echo": payload, "pid": context["pid"]}
 

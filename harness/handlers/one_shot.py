@@ -1,11 +1,16 @@
-"""A process per task; answers with its pid, which is another one each time."""
+"""A process per task, for queues of mode one_shot; answers with its pid, which is another one each time.
+
+Outcome: tasks are completed, each in a process of its own.
+"""
 
 import os
 
+import diary
 from runqy_python import run_once, task
 
 
 @task
+@diary.kept
 def handle(payload: dict) -> dict:
     return {"echo": payload, "pid": os.getpid()}
 

@@ -1,16 +1,20 @@
-"""Echoes without the SDK, straight on stdin and stdout: nothing to install, quick to start."""
+"""Echoes without the SDK, straight on stdin and stdout: nothing to install, quick to start.
 
-import json
+Good for both modes: it ends when stdin does.
+
+Outcome: tasks are completed; the result has the payload, the pid and the number of the retry.
+"""
+
 import os
-import sys
+
+import raw
 
 
 def main() -> None:
-    print(json.dumps({"status": "ready"}), flush=True)
-    for line in sys.stdin:
-        request = json.loads(line)
-        result = {"echo": request["payload"], "pid": os.getpid(), "retry_count": request["retry_count"]}
-        print(json.dumps({"task_id": request["task_id"], "result": result}), flush=True)
+    raw.ready()
+    for task in raw.tasks():
+        result = {"echo": task["payload"], "pid": os.getpid(), "retry_count": task["retry_count"]}
+        raw.answer(task, result)
 
 
 if __name__ == "__main__":

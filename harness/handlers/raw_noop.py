@@ -1,4 +1,9 @@
-"""The task process of the benchmark: straight on stdin and stdout, each result the time at which it began."""
+"""The task process of the benchmark: straight on stdin and stdout, each result the time at which it began.
+
+It keeps no diary: nothing but the worker is to be measured.
+
+Outcome: tasks are completed.
+"""
 
 import json
 import sys

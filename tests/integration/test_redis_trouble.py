@@ -15,7 +15,6 @@ import redis
 from harness import asynq, wait
 from harness.runtimes.process import WorkerProcess
 from tests.integration import world as worlds
-from tests.integration.diary import Diary, charged
 from tests.integration.world import QUEUE, World
 
 
@@ -30,12 +29,12 @@ def completed(world: World) -> int:
     return len(asynq.get_completed(world.db, QUEUE))
 
 
-def all_is_well(world: World, worker: WorkerProcess, diary: Diary, task_ids: list[str]) -> None:
+def all_is_well(world: World, worker: WorkerProcess, task_ids: list[str]) -> None:
     """Every task is completed, and there is no trace of the trouble in any of them."""
     world.completed(len(task_ids), worker)
     assert worker.exit_status is None, worker.tail()
-    assert diary.begun() == Counter(task_ids)
-    assert charged(world, task_ids) == 0
+    assert world.diary.begun == Counter(task_ids)
+    assert world.charged(task_ids) == 0
     assert asynq.get_counters(world.db, QUEUE) == {"processed": len(task_ids), "failed": 0}
     assert (asynq.get_active(world.db, QUEUE), asynq.get_leases(world.db, QUEUE)) == ([], {})
     assert [event for event in worker.log_events() if event["event"] == "child.crashed"] == []
@@ -58,7 +57,7 @@ def again_and_again(world: World, trouble: Callable[[], object], worker: WorkerP
 
 
 def test_connections_that_are_cut_again_and_again(world: World) -> None:
-    diary = Diary(world)
+    world.serve_sleeper()
     worker = world.worker(RUNQY_CONCURRENCY="4")
     world.running(worker)
     task_ids = world.seed(1_000)
@@ -66,11 +65,11 @@ def test_connections_that_are_cut_again_and_again(world: World) -> None:
     cuts = again_and_again(world, lambda: world.db.client_kill_filter(skipme=True), worker, len(task_ids))
 
     assert cuts > 10
-    all_is_well(world, worker, diary, task_ids)
+    all_is_well(world, worker, task_ids)
 
 
 def test_a_redis_that_hangs_for_longer_than_any_time_out(world: World) -> None:
-    diary = Diary(world, run_s=0.01)
+    world.serve_sleeper(0.01)
     worker = world.worker(RUNQY_CONCURRENCY="4")
     world.running(worker)
     task_ids = world.seed(400)
@@ -79,20 +78,20 @@ def test_a_redis_that_hangs_for_longer_than_any_time_out(world: World) -> None:
     with _hanging(world):
         until_s = time.monotonic() + 15
         # What the process has at that moment, it brings to an end.
-        wait.until(lambda: diary.begun() == diary.ended(), 5, "the slots to be done", worker.tail)
-        seen = diary.ended()
+        wait.until(lambda: world.diary.begun == world.diary.ended, 5, "the slots to be done", worker.tail)
+        seen = world.diary.ended
         wait.until(lambda: time.monotonic() > until_s, 20, "the time to pass")
-        assert diary.ended() == seen
+        assert world.diary.ended == seen
     back_s = time.monotonic()
     world.completed(completed(world) + 1, worker)
 
     assert time.monotonic() - back_s < 12
-    all_is_well(world, worker, diary, task_ids)
+    all_is_well(world, worker, task_ids)
 
 
 @pytest.mark.parametrize("away", ["hanging", "down"])
 def test_a_redis_that_is_away_for_longer_than_the_leases(durable: World, away: str) -> None:
-    diary = Diary(durable, run_s=0.2)
+    durable.serve_sleeper(0.2)
     workers = [durable.worker(RUNQY_CONCURRENCY="4", RUNQY_LEASE_DURATION="2s") for _ in range(2)]
     for worker in workers:
         durable.running(worker)
@@ -103,12 +102,12 @@ def test_a_redis_that_is_away_for_longer_than_the_leases(durable: World, away: s
         until_s = time.monotonic() + 5
         wait.until(lambda: time.monotonic() > until_s, 20, "the leases to run out")
 
-    all_is_well(durable, workers[0], diary, task_ids)
+    all_is_well(durable, workers[0], task_ids)
     assert workers[1].exit_status is None
 
 
 def test_a_failover_that_leaves_us_with_a_replica_for_a_while(world: World) -> None:
-    diary = Diary(world)
+    world.serve_sleeper()
     worker = world.worker(RUNQY_CONCURRENCY="4")
     world.running(worker)
     task_ids = world.seed(1_000)
@@ -116,17 +115,17 @@ def test_a_failover_that_leaves_us_with_a_replica_for_a_while(world: World) -> N
 
     world.db.replicaof("127.0.0.1", 1)
     world.event(worker, "dispatch.redis_trouble")
-    wait.until(lambda: diary.begun() == diary.ended(), 5, "the slots to be done", worker.tail)
-    done, delivered = diary.ended().total(), completed(world)
+    wait.until(lambda: world.diary.begun == world.diary.ended, 5, "the slots to be done", worker.tail)
+    done, delivered = world.diary.ended.total(), completed(world)
     world.db.replicaof("no", "one")
 
     assert done > delivered
-    all_is_well(world, worker, diary, task_ids)
+    all_is_well(world, worker, task_ids)
     world.event(worker, "dispatch.redis_back")
 
 
 def test_a_redis_that_loses_power_and_comes_back(durable: World) -> None:
-    diary = Diary(durable)
+    durable.serve_sleeper()
     worker = durable.worker(RUNQY_CONCURRENCY="4")
     durable.running(worker)
     task_ids = durable.seed(1_000)
@@ -136,22 +135,22 @@ def test_a_redis_that_loses_power_and_comes_back(durable: World) -> None:
         durable.event(worker, "dispatch.redis_trouble", part)
         durable.redis.start()
 
-    all_is_well(durable, worker, diary, task_ids)
+    all_is_well(durable, worker, task_ids)
 
 
 def test_scripts_that_are_forgotten_again_and_again(world: World) -> None:
-    diary = Diary(world)
+    world.serve_sleeper()
     worker = world.worker(RUNQY_CONCURRENCY="4")
     world.running(worker)
     task_ids = world.seed(1_000)
 
     again_and_again(world, world.db.script_flush, worker, len(task_ids))
 
-    all_is_well(world, worker, diary, task_ids)
+    all_is_well(world, worker, task_ids)
 
 
 def test_an_idle_worker_notices_a_task_after_each_kind_of_trouble(durable: World) -> None:
-    diary = Diary(durable)
+    durable.serve_sleeper()
     worker = durable.worker()
     durable.running(worker)
     task_ids: list[str] = []
@@ -167,7 +166,7 @@ def test_an_idle_worker_notices_a_task_after_each_kind_of_trouble(durable: World
         task_ids += durable.seed(1)
         durable.completed(len(task_ids), worker, 15)
 
-    all_is_well(durable, worker, diary, task_ids)
+    all_is_well(durable, worker, task_ids)
 
 
 @contextmanager

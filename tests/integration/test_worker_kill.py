@@ -11,7 +11,6 @@ import pytest
 
 from harness import asynq, wait
 from harness.runtimes.process import WorkerProcess
-from tests.integration.diary import Diary, charged
 from tests.integration.world import QUEUE, World
 
 #: Ends the n-th attempt when the file ``go{n}`` appears.
@@ -39,12 +38,14 @@ def log_has(worker: WorkerProcess, event: str) -> bool:
 @pytest.mark.parametrize("seed", [5])
 def test_killed_twenty_times_in_five_thousand_tasks_every_task_is_completed(world: World, seed: int) -> None:
     total, slots, kills, rng = 5_000, 8, 20, random.Random(seed)
-    diary = Diary(world, run_s=0.0015)
+    world.serve_sleeper(0.0015)
     task_ids = world.seed(total, retry=20)
     for _ in range(kills):
-        before = diary.begun().total()
+        before = world.diary.begun.total()
         worker = world.worker(RUNQY_CONCURRENCY=str(slots), **LEASE)
-        wait.until(lambda before=before: diary.begun().total() > before, 30, "its first task", worker.tail)
+        wait.until(
+            lambda before=before: world.diary.begun.total() > before, 30, "its first task", worker.tail
+        )
         moment_s = time.monotonic() + rng.uniform(0.0, 0.3)
         wait.until(lambda moment_s=moment_s: time.monotonic() > moment_s, 5, "the moment")
         os.killpg(worker.pid, signal.SIGKILL)
@@ -54,19 +55,19 @@ def test_killed_twenty_times_in_five_thousand_tasks_every_task_is_completed(worl
     last = world.worker(RUNQY_CONCURRENCY=str(slots), **LEASE)
     world.completed(total, last, 60)
 
-    again = diary.begun().total() - total
+    again = world.diary.begun.total() - total
     assert again <= slots * kills
-    assert diary.begun().keys() == set(task_ids)
+    assert world.diary.begun.keys() == set(task_ids)
     counters = counted(world)
     # A worker's death is charged to what it held, and that is all there is besides the completions.
     assert counters["processed"] - counters["failed"] == total
-    assert counters["failed"] == charged(world, task_ids)
+    assert counters["failed"] == world.charged(task_ids)
     assert (asynq.get_active(world.db, QUEUE), asynq.get_leases(world.db, QUEUE)) == ([], {})
 
 
 def test_three_workers_on_one_queue_settle_each_task_once(world: World) -> None:
     total = 3_000
-    diary = Diary(world)
+    world.serve_sleeper()
     workers = [world.worker(RUNQY_CONCURRENCY="8", **LEASE) for _ in range(3)]
     for worker in workers:
         world.running(worker)
@@ -74,9 +75,9 @@ def test_three_workers_on_one_queue_settle_each_task_once(world: World) -> None:
     task_ids = world.seed(total)
     world.completed(total, workers[0])
 
-    assert diary.begun() == Counter(task_ids)
+    assert world.diary.begun == Counter(task_ids)
     assert counted(world) == {"processed": total, "failed": 0}
-    assert charged(world, task_ids) == 0
+    assert world.charged(task_ids) == 0
     assert len({world.result(task_id) for task_id in task_ids}) == 3
     assert not any(log_has(worker, "task.outcome_refused") for worker in workers)
 
@@ -101,4 +102,4 @@ def test_a_worker_that_slept_through_its_lease_cannot_settle_what_another_has(wo
     world.completed(1, other)
     assert world.result(task_id) == 1
     assert counted(world) == {"processed": 2, "failed": 1}
-    assert charged(world, [task_id]) == 1
+    assert world.charged([task_id]) == 1

@@ -8,7 +8,7 @@ from pathlib import Path
 from runqy_python import RunqyClient
 
 from harness import asynq, wait
-from harness.repo import handler_source
+from harness.catalogue import handler_files
 from harness.sdk import sdk_requirement
 from tests.integration.world import QUEUE, World
 
@@ -17,7 +17,7 @@ PROGRAM = str(Path(sys.executable).with_name("runqy-appliance"))
 
 def with_sdk(world: World, handler: str) -> dict[str, str]:
     return {
-        "main.py": handler_source(handler),
+        **handler_files(handler),
         "requirements.txt": sdk_requirement(world.folder / "wheels") + "\n",
     }
 

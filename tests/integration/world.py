@@ -12,8 +12,10 @@ import redis
 
 from harness import asynq, wait
 from harness.asynq import NewTask
+from harness.catalogue import handler_files
+from harness.diary import Diary
 from harness.redis import RedisServer
-from harness.repo import GitRepo, handler_source, make_repo
+from harness.repo import GitRepo, make_repo
 from harness.runtimes.process import WorkerProcess
 from harness.server.config import QueueConfig
 from harness.server.fake import FakeServer
@@ -41,25 +43,34 @@ class World:
         self.db: redis.Redis = redis_server.client()
         self._stack = stack
         self._workers = 0
+        self._handler_env: dict[str, str] = {}
+        self._diary = folder / "diary.jsonl"
 
     def serve(self, handler: str | Mapping[str, str], name: str = "inference", **config: Any) -> GitRepo:
         """Give the queue a repository with a handler of the harness, or with these files."""
-        files = {"main.py": handler_source(handler)} if isinstance(handler, str) else handler
+        files = handler_files(handler) if isinstance(handler, str) else handler
         repo = make_repo(self.folder / f"{name}.git", files)
         self.server.configure(QueueConfig(name=name, git_url=repo.url, **config))
         return repo
 
+    def serve_sleeper(self, run_s: float = 0.001) -> None:
+        """Give the queue a handler whose tasks last ``run_s`` and whose results are the process's pid."""
+        self.serve("raw_sleep")
+        self._handler_env["HANDLER_SECONDS"] = str(run_s)
+
     def worker(
         self, command: Sequence[str] = (sys.executable, "-m", "appliance"), **env: str
     ) -> WorkerProcess:
-        """Start a worker with the three variables, brisk recovery, and ``env``."""
+        """Start a worker with the three variables, brisk recovery, a diary for handlers, and ``env``."""
         self._workers += 1
         settings = {
             "RUNQY_SERVER_URL": self.server.url,
             "RUNQY_API_KEY": self.server.worker_key,
             "RUNQY_QUEUES": "inference",
             "RUNQY_DEPLOYMENT_DIR": str(self.folder / "deployment"),
+            "HANDLER_DIARY": str(self._diary),
             **BRISK,
+            **self._handler_env,
             **env,
         }
         started = WorkerProcess(command, settings, self.folder / "run", f"worker{self._workers}")
@@ -92,6 +103,18 @@ class World:
             f"{count} completed tasks",
             lambda: f"{len(asynq.get_completed(self.db, QUEUE))} are\n{worker.tail()}",
         )
+
+    @property
+    def diary(self) -> Diary:
+        """What the handlers of all workers wrote down so far."""
+        return Diary.of_file(self._diary)
+
+    def charged(self, task_ids: Sequence[str]) -> int:
+        """Retries spent, over all these tasks."""
+        with self.db.pipeline() as pipe:
+            for task_id in task_ids:
+                pipe.hget(asynq.task_key(QUEUE, task_id), "retried")
+            return sum(int(retried or 0) for retried in pipe.execute())
 
     def result(self, task_id: str) -> Any:
         """A completed task's result."""

@@ -17,6 +17,7 @@ from appliance.process.one_shot import OneShot
 from appliance.process.supervisor import CrashReport, Hooks, ProcessSpec
 from appliance.process.work import Outcome, Request, Runner
 from harness import wait
+from harness.catalogue import handler_files
 
 #: Seconds for anything that has to come about on a busy machine.
 SOON_S = 20.0
@@ -25,7 +26,6 @@ PATIENT = RecoverySettings(max_restarts=1000, initial_delay_s=0.01, max_delay_s=
 
 T = TypeVar("T", LongRunning, OneShot)
 
-_RAW = Path(__file__).with_name("raw.py")
 #: In the environment of every process of one bench, descendants too, so that they can be found.
 _MARK = "TEST_BENCH"
 
@@ -42,7 +42,9 @@ class Bench:
         self._submitted: list[str] = []
         self._runners: list[Runner] = []
         self._token = uuid.uuid4().hex
-        (folder / "raw.py").write_bytes(_RAW.read_bytes())
+        # What the code of a test may import: raw, diary, settings.
+        for path, text in handler_files("echo").items():
+            (folder / path).write_text(text)
 
     def spec(self, code: str, **changes: object) -> ProcessSpec:
         """Run ``code`` as main.py."""

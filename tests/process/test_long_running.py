@@ -18,7 +18,7 @@ from appliance.process.long_running import LongRunning
 from appliance.process.supervisor import Hooks, ProcessSpec
 from appliance.process.work import Cancelled, Died, Expired, Failed, Returned, Succeeded
 from harness import wait
-from harness.repo import handler_source
+from harness.catalogue import handler_source
 from tests.process.bench import PATIENT, SOON_S, Bench
 
 ECHO = """

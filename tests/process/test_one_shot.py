@@ -15,7 +15,7 @@ from appliance.errors import ProcessNotReady
 from appliance.process.one_shot import OneShot
 from appliance.process.work import Cancelled, Died, Expired, Failed, Returned, Succeeded
 from harness import wait
-from harness.repo import handler_source
+from harness.catalogue import handler_source
 from tests.process.bench import PATIENT, SOON_S, Bench
 
 #: Reads to the end of its input, then answers with its process id.
