@@ -18,15 +18,18 @@ COPY compose/image/tools.lock compose/image/worker.lock /src/
 RUN python3 -m venv /opt/tools \
     && /opt/tools/bin/pip install --only-binary :all: --require-hashes -r /src/tools.lock \
     && python3 -m venv --without-pip /opt/runqy/venv \
-    && /opt/tools/bin/pip --python /opt/runqy/venv/bin/python install \
+    && /opt/tools/bin/pip --python /opt/runqy/venv/bin/python install --no-compile \
         --only-binary :all: --require-hashes -r /src/worker.lock
 COPY pyproject.toml README.md LICENSE /src/
 COPY appliance /src/appliance
+# Bytecode that is checked by nothing: a read-only root could not renew it, and the same input gives the same image.
 # The harness breaks things on purpose and has no place in production: neither its code nor its command.
 RUN cd /src \
     && /opt/tools/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /src/dist /src \
-    && /opt/tools/bin/pip --python /opt/runqy/venv/bin/python install --no-deps --no-index /src/dist/*.whl \
-    && rm /opt/runqy/venv/bin/runqy-harness
+    && /opt/tools/bin/pip --python /opt/runqy/venv/bin/python install --no-compile --no-deps --no-index /src/dist/*.whl \
+    && rm /opt/runqy/venv/bin/runqy-harness \
+    && /opt/runqy/venv/bin/python -m compileall -q -f -j 0 --invalidation-mode unchecked-hash \
+        /opt/runqy/venv/lib/python3.*/site-packages
 
 # What changes least comes first: a change of the worker's code then costs seconds to build.
 FROM ${BASE_IMAGE}
@@ -35,31 +38,40 @@ USER root
 ENV HOME=/var/lib/runqy \
     LANG=C.UTF-8 \
     RUNQY_DEPLOYMENT_DIR=/var/lib/runqy/deployment \
+    RUNQY_STOP_GRACE=10s \
     SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt
 LABEL org.opencontainers.image.title="runqy-appliance" \
       org.opencontainers.image.description="A production worker for the runqy task queue" \
       org.opencontainers.image.licenses="MIT"
-# SIGTERM is the graceful stop; it ends within RUNQY_SHUTDOWN_TIMEOUT, so give `docker stop -t` more than that.
+# SIGTERM is the graceful stop: running tasks may finish within RUNQY_SHUTDOWN_TIMEOUT, their process may take
+# RUNQY_PROCESS_STOP_GRACE more. RUNQY_STOP_GRACE below is what Docker gives before SIGKILL unless it is told more.
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["tini", "--", "/usr/local/bin/entrypoint.sh"]
 CMD ["run"]
 # Group 0 is given what the user has, because OpenShift and `--user 12345:0` bring any uid but that group.
 # Such a uid has no name, and ssh refuses to run without one: the entrypoint adds it to extrausers' list, which
 # cannot redefine a user of the system. A volume keeps files of an earlier uid, which git distrusts unless told.
+# Of documentation the licences stay; nobody reads the rest here.
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends ca-certificates git libnss-extrausers openssh-client tini \
+    && apt-get install --yes --no-install-recommends \
+        --option Dpkg::Options::=--path-exclude=/usr/share/doc/* \
+        --option Dpkg::Options::=--path-include=/usr/share/doc/*/copyright \
+        --option Dpkg::Options::=--path-exclude=/usr/share/locale/* \
+        --option Dpkg::Options::=--path-exclude=/usr/share/man/* \
+        ca-certificates git libnss-extrausers openssh-client tini \
         $(python3 -c 'import ensurepip' 2>/dev/null || echo python3-venv) \
     && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/apt /var/log/dpkg.log \
     && useradd --uid 10001 --gid 0 --no-log-init --no-create-home --home-dir /var/lib/runqy --shell /bin/sh runqy \
-    && install -d -o runqy -g 0 -m 0770 /var/lib/runqy /var/lib/runqy/deployment \
+    && install -d -o runqy -g 0 -m 0770 /var/lib/runqy /var/lib/runqy/deployment /state \
     && install -d -m 0755 /var/lib/extrausers \
-    && install -m 0664 /dev/null /var/lib/extrausers/passwd \
+    && ln -s /tmp/.extrausers-passwd /var/lib/extrausers/passwd \
     && sed -i '/extrausers/!s/^passwd:.*/& extrausers/' /etc/nsswitch.conf \
     && git config --system --add safe.directory '*' \
     && ln -s /opt/runqy/venv/bin/runqy-appliance /usr/local/bin/runqy-appliance
 WORKDIR /var/lib/runqy
-# All that is ever written, so that --read-only works: deployed code (worth keeping across starts) and /tmp.
-VOLUME ["/var/lib/runqy/deployment", "/tmp"]
+# All that is ever written, so that --read-only works: deployed code and /state, both worth keeping across starts,
+# and /tmp.
+VOLUME ["/var/lib/runqy/deployment", "/state", "/tmp"]
 # A number, so that Kubernetes' runAsNonRoot can tell.
 USER 10001:0
 COPY entrypoint.sh /usr/local/bin/entrypoint.sh

@@ -207,8 +207,9 @@ def _explain(error: ConfigurationError) -> None:
     if any(missing(option) in error.problems for option in required):
         names = ", ".join(option.variable for option in required)
         print(
-            f"\nA worker needs at least {names}: the server to register with, the key it knows this\n"
-            "worker by, and the queues to serve. Set them as variables or in config.yml;\n"
+            f"\nA worker needs at least {names}:\nthe server to register with, the key it knows "
+            "this worker by, and the queues to serve. Set them as\nvariables, of a container with docker run "
+            "-e RUNQY_SERVER_URL=https://… -e RUNQY_API_KEY=…\n-e RUNQY_QUEUES=…, or in config.yml; "
             "runqy-appliance --help explains every setting.",
             file=sys.stderr,
         )

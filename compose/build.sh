@@ -3,6 +3,7 @@
 #
 # BASE_IMAGE     the base; default: python:3.12-slim-bookworm if it is here, else the one made here before, else
 #                pull the former, else make the latter
+# IMAGE_TAG      the tag (dev), for more than one checkout on a machine
 # PULL_TIMEOUT   seconds a pull may take (120)
 # PIP_INDEX_URL, PIP_EXTRA_INDEX_URL, PIP_TRUSTED_HOST, http_proxy, https_proxy, no_proxy
 #                are handed to the build where set, and do not stay in the image
@@ -15,8 +16,8 @@ local_base=runqy-appliance-base:local
 say() { echo "image: $*"; }
 
 case ${1:-} in
-worker) tag=runqy-appliance:dev dockerfile=Dockerfile ;;
-harness) tag=runqy-harness:dev dockerfile=compose/harness/Dockerfile ;;
+worker) tag=runqy-appliance:${IMAGE_TAG:-dev} dockerfile=Dockerfile ;;
+harness) tag=runqy-harness:${IMAGE_TAG:-dev} dockerfile=compose/harness/Dockerfile ;;
 *)
     echo "usage: compose/build.sh worker|harness" >&2
     exit 2
@@ -67,6 +68,10 @@ done
 
 version=$(sed -n 's/^version = "\(.*\)"$/\1/p' pyproject.toml)
 revision=$(git describe --always --abbrev=40 --exclude '*' --dirty 2>/dev/null || echo unknown)
+# The commit's time, not now: the same input gives the same image.
+if created=$(git log -1 --format=%cI 2>/dev/null); then
+    set -- "$@" --label "org.opencontainers.image.created=$created"
+fi
 say "building $tag $version ($revision) on $base"
 previous=$(docker image inspect --format '{{.Id}}' "$tag" 2>/dev/null || true)
 docker build --file "$dockerfile" --tag "$tag" \

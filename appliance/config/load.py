@@ -10,6 +10,7 @@ from appliance.config.kinds import FilePath, QueueNames
 from appliance.config.options import OPTION_OF_PATH, OPTIONS, SECTIONS, Option, missing
 from appliance.config.settings import RedisSettings, Settings
 from appliance.config.sources import from_environment, from_file, unusable
+from appliance.config.stop_grace import shortage
 from appliance.config.tls import file_problem
 from appliance.errors import ConfigurationError
 
@@ -53,7 +54,10 @@ def load(environ: Mapping[str, str], config_file: Path | None, cwd: Path) -> Loa
     merge.certificates()
     if merge.problems:
         raise ConfigurationError(tuple(merge.problems), tuple(merge.warnings))
-    return Loaded(_settings(merge.values, merge.origins), merge.origins, tuple(merge.warnings))
+    settings = _settings(merge.values, merge.origins)
+    if problem := shortage(settings.worker, settings.process):
+        merge.warnings.append(f"{merge.named('worker.stop_grace')}: {problem}")
+    return Loaded(settings, merge.origins, tuple(merge.warnings))
 
 
 class _Merge:
@@ -80,6 +84,10 @@ class _Merge:
             self.warnings.append(f"{found.named}: names a queue twice; it is served once")
             value = tuple(dict.fromkeys(value))
         self.values[option.path] = value
+
+    def named(self, path: str) -> str:
+        """How whoever set the option would know it again."""
+        return self._named[path]
 
     def absent(self, option: Option) -> None:
         """Take the option's default."""

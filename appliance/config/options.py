@@ -169,6 +169,13 @@ OPTIONS: tuple[Option, ...] = (
         origin=Origin.SPECIFICATION,
     ),
     Option(
+        "worker.stop_grace",
+        "RUNQY_STOP_GRACE",
+        Duration("1s", "24h"),
+        "How long after SIGTERM whoever runs the worker kills it (docker run --stop-timeout, "
+        "terminationGracePeriodSeconds); too short for the times above and below is warned of at start.",
+    ),
+    Option(
         "worker.lease_duration",
         "RUNQY_LEASE_DURATION",
         Duration("2s", "1h"),

@@ -42,12 +42,14 @@ class WorkerSettings:
     """This worker. ``queues`` holds parents (``inference``) or sub-queues (``inference.high``).
 
     ``queue_strategy`` says what the priorities of sub-queues mean: ``strict`` or ``weighted``.
+    ``stop_grace_s`` is how long after SIGTERM whoever runs us kills us, None where that is not known.
     """
 
     queues: tuple[str, ...]
     queue_strategy: str = "strict"
     concurrency: int = 1
     shutdown_timeout_s: float = 30.0
+    stop_grace_s: float | None = None
     lease_duration_s: float = 30.0
     instance_id: str | None = None
 

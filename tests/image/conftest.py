@@ -7,8 +7,11 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+from pytest_docker.plugin import Services
+from runqy_python import RunqyClient
 
 from tests.image.engine import HARNESS_IMAGE, IMAGE, ROOT, Engine
+from tests.image.tasks import make_client
 
 
 @pytest.fixture(scope="session")
@@ -62,6 +65,12 @@ def harness_image(engine: Engine) -> str:
 def idle(engine: Engine, image: str) -> str:
     """A container of the image that does nothing: a place to look around in."""
     return engine.start(image, "sleep", "infinity")
+
+
+@pytest.fixture(scope="session")
+def client(docker_services: Services, docker_ip: str, engine: Engine) -> RunqyClient:
+    """The SDK's client of the server in the containers, which answers."""
+    return make_client(f"http://{docker_ip}:{docker_services.port_for('server', 8081)}", engine)
 
 
 @pytest.fixture(scope="session")

@@ -1,13 +1,16 @@
 """Containers for the tests of the image: each carries the session's label, so that the sweep is exact."""
 
+import os
 import subprocess
 import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-IMAGE = "runqy-appliance:dev"
-HARNESS_IMAGE = "runqy-harness:dev"
+#: As compose/build.sh has it: another tag lets several checkouts be tested on one machine.
+TAG = os.environ.get("IMAGE_TAG") or "dev"
+IMAGE = f"runqy-appliance:{TAG}"
+HARNESS_IMAGE = f"runqy-harness:{TAG}"
 
 
 @dataclass(frozen=True)

@@ -103,7 +103,15 @@ def test_the_image_declares_how_it_is_run_and_stopped(engine: Engine, image: str
     assert config["StopSignal"] == "SIGTERM"
     assert config["Entrypoint"] == ["tini", "--", "/usr/local/bin/entrypoint.sh"]
     assert config["Cmd"] == ["run"]
-    assert set(config["Volumes"]) == {"/var/lib/runqy/deployment", "/tmp"}
+    assert set(config["Volumes"]) == {"/var/lib/runqy/deployment", "/state", "/tmp"}
+
+
+def test_it_adds_less_than_200_mb_to_its_base(engine: Engine, image: str) -> None:
+    labels = json.loads(engine.inspect(image, "{{json .Config.Labels}}"))
+    base = labels["org.opencontainers.image.base.name"]
+    added_mb = (int(engine.inspect(image, "{{.Size}}")) - int(engine.inspect(base, "{{.Size}}"))) / 1e6
+
+    assert 50 < added_mb < 200
 
 
 @pytest.mark.parametrize("name", ["PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_NO_CACHE_DIR", "HTTP_PROXY"])
@@ -115,7 +123,19 @@ def test_the_image_does_not_tell_where_its_packages_came_from(engine: Engine, im
     assert name not in (history + environment).upper()
 
 
-@pytest.mark.parametrize("folder", ["/src", "/opt/tools", "/var/lib/apt/lists", "/tmp", "/var/lib/runqy"])
+@pytest.mark.parametrize(
+    "folder",
+    [
+        "/src",
+        "/opt/tools",
+        "/var/lib/apt/lists",
+        "/var/cache/apt",
+        "/root/.cache",
+        "/tmp",
+        "/var/lib/runqy",
+        "/state",
+    ],
+)
 def test_nothing_of_how_the_image_was_built_stays_in_it(engine: Engine, image: str, folder: str) -> None:
     found = engine.run("--user", "0", image, "find", folder, "-type", "f", check=False)
 

@@ -1,7 +1,9 @@
 """How a container of the image behaves: who it runs as, how it starts, fails and ends."""
 
 import json
+import re
 from datetime import datetime
+from pathlib import Path
 
 import pytest
 
@@ -19,7 +21,7 @@ UNREACHABLE_SERVER = {
 }
 #: Fails unless all that a worker writes to can be written and ssh finds a user to be; prints the uid last.
 WORKS_HERE = """
-touch "$HOME/probe" "$RUNQY_DEPLOYMENT_DIR/probe" /tmp/probe
+touch "$HOME/probe" "$RUNQY_DEPLOYMENT_DIR/probe" /state/probe /tmp/probe
 ssh -V
 runqy-appliance version
 id -u
@@ -72,6 +74,13 @@ def test_read_only_means_that_nothing_else_can_be_written(engine: Engine, image:
 
 def test_it_works_as_any_uid_of_group_0(engine: Engine, image: str) -> None:
     output = engine.run("--user", "12345:0", image, "sh", "-euc", WORKS_HERE).stdout
+
+    assert output.split()[-1] == "12345"
+
+
+def test_any_uid_has_a_name_and_a_home_on_a_read_only_root_too(engine: Engine, image: str) -> None:
+    held = ("--read-only", "--tmpfs=/tmp", "--cap-drop=ALL", "--security-opt=no-new-privileges")
+    output = engine.run("--user", "12345:0", *held, image, "sh", "-euc", WORKS_HERE).stdout
 
     assert output.split()[-1] == "12345"
 
@@ -156,6 +165,50 @@ def test_anything_else_is_run_as_a_command_and_its_status_is_the_containers(
     assert (done.stdout, done.returncode) == ("as asked\n", 7)
 
 
+def test_what_is_neither_subcommand_nor_program_is_answered_by_the_worker(engine: Engine, image: str) -> None:
+    done = engine.run(image, "valdate", check=False)
+
+    assert done.returncode == 2
+    assert "unknown command 'valdate': must be one of run, validate" in done.stderr
+
+
+def test_no_program_gets_in_the_way_of_a_subcommand(engine: Engine, image: str) -> None:
+    # given programs of the subcommands' names
+    commands = re.search(r"\[(run \|[^]]+)\]", engine.run(image, "--help").stdout)
+    assert commands is not None
+    names = [name.strip() for name in commands[1].split("|")]
+    plant = "cp /bin/true /usr/local/bin/$name"
+    script = f"for name in {' '.join(names)}; do {plant}; done; sleep infinity"
+    container = engine.start("--user=0", image, "sh", "-c", script)
+
+    # when the entrypoint is asked for each, then the worker answers
+    for name in names:
+        answer = engine.sh(container, f"cd /tmp; /usr/local/bin/entrypoint.sh {name} 2>&1 || :")
+        assert answer.strip(), f"{name} went to a program"
+
+
+def test_secrets_are_read_from_files(engine: Engine, image: str, tmp_path: Path) -> None:
+    # given a secret as engines mount it
+    secret = tmp_path / "key"
+    secret.write_text("secret-canary\n")
+    secret.chmod(0o444)
+
+    # when
+    output = engine.run(
+        f"--volume={secret}:/run/secrets/runqy_api_key:ro",
+        "--env=RUNQY_API_KEY_FILE=/run/secrets/runqy_api_key",
+        "--env=RUNQY_SERVER_URL=http://server",
+        "--env=RUNQY_QUEUES=inference",
+        image,
+        "config",
+    ).stdout
+
+    # then
+    (line,) = [line for line in output.splitlines() if line.startswith("server.api_key")]
+    assert line.split()[-1] == "RUNQY_API_KEY_FILE"
+    assert "canary" not in output
+
+
 def test_stop_reaches_the_worker_and_ends_it_cleanly(engine: Engine, image: str) -> None:
     # given a worker that keeps trying to register
     container = engine.start(*(f"--env={name}={value}" for name, value in UNREACHABLE_SERVER.items()), image)
@@ -171,3 +224,23 @@ def test_stop_reaches_the_worker_and_ends_it_cleanly(engine: Engine, image: str)
 
     # then it stopped as asked, not by the engine's SIGKILL (137) or an unhandled SIGTERM (143)
     assert engine.inspect(container, "{{.State.ExitCode}}") == "0", engine.logs(container)
+
+
+def test_an_engine_that_gives_less_time_than_a_stop_may_take_is_warned_of_once(
+    engine: Engine, image: str
+) -> None:
+    # given nothing but what a worker cannot do without
+    container = engine.start(*(f"--env={name}={value}" for name, value in UNREACHABLE_SERVER.items()), image)
+
+    # when it has started
+    wait.until(
+        lambda: "registration" in engine.logs(container),
+        timeout_s=20,
+        what="a first attempt at registering",
+        diagnose=lambda: engine.logs(container),
+    )
+
+    # then it said once what its user must do
+    (line,) = [line for line in engine.logs(container).splitlines() if "--stop-timeout" in line]
+    assert "RUNQY_STOP_GRACE='10s'" in line
+    assert "--stop-timeout 45" in line

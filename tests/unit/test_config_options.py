@@ -36,6 +36,7 @@ OWN_VARIABLES = [
     ("RUNQY_ACTIVE_TIMEOUT", "0"),
     ("RUNQY_QUEUE_STRATEGY", "strict"),
     ("RUNQY_LEASE_DURATION", "30s"),
+    ("RUNQY_STOP_GRACE", "-"),
     ("RUNQY_INSTANCE_ID", "-"),
     ("RUNQY_REDIS_USERNAME", "-"),
     ("RUNQY_REDIS_CA_FILE", "-"),

@@ -1,14 +1,31 @@
-"""A task that tells what it finds around it: its payload, its vault, its user, and what it can import."""
+"""A task that tells what it finds around it: its payload, its vault, its user, and what it can import.
+
+Asked to, it also takes its time, leaves an orphan, or takes more memory than there is.
+"""
 
 import importlib.util
 import os
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
 
 from runqy_python import run, task
 
 
 @task
-def look_around(payload: dict[str, list[str]]) -> dict[str, object]:
-    """Answers with what it found; ``look_for`` in the payload names modules it should try to find."""
+def look_around(payload: dict[str, Any]) -> dict[str, object]:
+    """Answers with what it found; ``look_for`` in the payload names modules it should try to find.
+
+    ``sleep_s`` it sleeps first, ``orphan`` names a file for the id of a process that outlives its parent,
+    ``hoard`` is memory to take until the kernel objects.
+    """
+    time.sleep(payload.get("sleep_s", 0))
+    if "orphan" in payload:
+        Path(payload["orphan"]).write_text(orphan())
+    hoard = []
+    while payload.get("hoard"):
+        hoard.append(b"x" * 10_000_000)
     return {
         "payload": payload,
         "greeting": os.environ.get("GREETING"),
@@ -16,6 +33,12 @@ def look_around(payload: dict[str, list[str]]) -> dict[str, object]:
         "credentials": sorted(name for name in os.environ if name.startswith("RUNQY_API_KEY")),
         "importable": [name for name in payload.get("look_for", []) if importlib.util.find_spec(name)],
     }
+
+
+def orphan() -> str:
+    """Starts a process by way of a shell that does not wait for it, and gives its id."""
+    script = "sleep 0.5 >/dev/null 2>&1 & echo $!"
+    return subprocess.check_output(["sh", "-c", script], text=True)
 
 
 run()

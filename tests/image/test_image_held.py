@@ -1,0 +1,104 @@
+"""A worker held as tightly as an engine can hold it does its job, and what happens to it is told rightly."""
+
+from collections.abc import Iterator
+
+import pytest
+from runqy_python import RunqyClient
+
+from harness import wait
+from tests.image.engine import Engine
+from tests.image.tasks import API_KEY, end_of, result_of, wait_active
+
+pytestmark = [pytest.mark.image, pytest.mark.timeout(600)]
+
+#: What a cluster with strict rules allows; memory is a few times what worker and task need.
+HELD = (
+    "--read-only",
+    "--user=12345:0",
+    "--cap-drop=ALL",
+    "--security-opt=no-new-privileges",
+    "--tmpfs=/tmp",
+    "--memory=256m",
+    "--memory-swap=256m",
+    "--pids-limit=100",
+)
+STOP_GRACE_S = 30
+#: The letter of a process's state, or "gone".
+STATE = "cut -d ' ' -f 3 /proc/{pid}/stat 2>/dev/null || echo gone"
+
+
+@pytest.fixture(scope="module")
+def held(client: RunqyClient, engine: Engine, image: str, docker_compose_project_name: str) -> Iterator[str]:
+    """A container that serves the queue ``spare``."""
+    container = engine.start(
+        f"--network={docker_compose_project_name}_default",
+        "--env=RUNQY_SERVER_URL=http://server:8081",
+        f"--env=RUNQY_API_KEY={API_KEY}",
+        "--env=RUNQY_QUEUES=spare",
+        "--env=RUNQY_SHUTDOWN_TIMEOUT=20s",
+        f"--env=RUNQY_STOP_GRACE={STOP_GRACE_S}s",
+        f"--stop-timeout={STOP_GRACE_S}",
+        *HELD,
+        image,
+    )
+    yield container
+    engine.docker("rm", "--force", "--volumes", container)
+
+
+def test_it_runs_a_task(engine: Engine, client: RunqyClient, held: str) -> None:
+    result = result_of(engine, client, held, "spare", {"look_for": ["runqy_python"]})
+
+    assert isinstance(result, dict)
+    assert result["uid"] == 12345
+    assert result["importable"] == ["runqy_python"]
+    assert result["credentials"] == []
+
+
+def test_pid_1_reaps_what_a_task_leaves_behind(engine: Engine, client: RunqyClient, held: str) -> None:
+    # when a task's process starts another and does not wait for it
+    result_of(engine, client, held, "spare", {"orphan": "/tmp/orphan"})
+    pid = engine.sh(held, "cat /tmp/orphan").strip()
+
+    # then it goes entirely when it ends, while the task's process lives on
+    wait.until(
+        lambda: engine.sh(held, STATE.format(pid=pid)).strip() == "gone",
+        timeout_s=20,
+        what=f"the end of {pid}",
+        diagnose=lambda: engine.sh(held, "cat /proc/[0-9]*/stat"),
+    )
+    assert "child.crashed" not in engine.logs(held)
+
+
+def test_a_task_that_takes_all_memory_dies_of_it_and_it_alone(
+    engine: Engine, client: RunqyClient, held: str
+) -> None:
+    # when a handler allocates until the container's limit
+    seen = end_of(engine, client, held, "spare", {"hoard": True})
+
+    # then the task says what killed its process, and so does the dossier
+    assert seen.state == "retry"
+    assert "SIGKILL (out of memory: cgroup oom_kill rose)" in str(seen.error)
+    crashes = engine.sh(held, "runqy-appliance crashes")
+    assert "SIGKILL (out of memory: cgroup oom_kill rose)" in crashes
+    assert seen.task_id in crashes
+
+    # and the worker serves on
+    assert isinstance(result_of(engine, client, held, "spare", {}), dict)
+    assert engine.inspect(held, "{{.RestartCount}} {{.State.Running}}") == "0 true"
+
+
+def test_docker_stop_lets_a_running_task_finish_and_ends_with_status_0_within_the_grace(
+    engine: Engine, client: RunqyClient, held: str
+) -> None:
+    # given a worker told of the grace it has, with a task under way
+    assert "config.warning" not in engine.logs(held)
+    task_id = client.enqueue("spare", {"sleep_s": 2}).task_id
+    wait_active(engine, client, task_id)
+
+    # when
+    engine.docker("stop", held)
+
+    # then neither the engine nor the worker cut it short
+    assert engine.inspect(held, "{{.State.ExitCode}}") == "0", engine.logs(held)
+    assert client.get_task(task_id).state == "completed"
+    assert "drain_timeout" not in engine.logs(held)
