@@ -13,6 +13,8 @@ from appliance import cli
 
 #: The commands that talk to Redis.
 _ON_GEVENT = ("run", "crashes")
+#: Signals that mean something to a worker, and would end or suspend a program that has not asked for them.
+_DEFERRED = frozenset((signal.SIGTSTP, signal.SIGCONT, signal.SIGHUP, signal.SIGUSR1))
 
 
 def main() -> int:
@@ -22,6 +24,8 @@ def main() -> int:
         # Importing the worker takes a while, and being stopped meanwhile is a stop like any other.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda _number, _frame: os._exit(0))
+        # The others would end or suspend us; the kernel keeps them until the worker listens.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _DEFERRED)
     if invocation.command in _ON_GEVENT:
         from gevent import monkey  # noqa: PLC0415
 

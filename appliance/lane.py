@@ -7,7 +7,8 @@ one stays there.
 import os
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import gevent
@@ -82,6 +83,7 @@ class Lane:
         self._registration = registration
         self._tools = tools
         self._outlets = outlets
+        self._quiet = False
         self._stop = Event()
         self._greenlets: list[gevent.Greenlet[..., Any]] = []
         self._channels: list[Channel] = []
@@ -104,12 +106,36 @@ class Lane:
 
         self._runner = self._make_runner(on_change)
         self._dispatcher = self._make_dispatcher(self._runner, wake)
+        self._dispatcher.quiet(on=self._quiet)
         self._runner.start()
+
+    def quiet(self, *, on: bool) -> None:
+        """Take nothing new for the time being, or take again; before the start, it starts so."""
+        self._quiet = on
+        if self._dispatcher is not None:
+            self._dispatcher.quiet(on=on)
+
+    def describe(self) -> dict[str, Any]:
+        """A snapshot for people."""
+        state = self._runner.state() if self._runner else None
+        return {
+            "queue": self.parent,
+            "sub_queues": {sub.name: sub.priority for sub in self.sub_queues},
+            "commit": self.deployed.commit if self.deployed else None,
+            "process": asdict(state) if state else "not started",
+            "tasks": self._dispatcher.describe() if self._dispatcher else "not started",
+            "loops": {loop.name: "ended" if loop.dead else "running" for loop in self._greenlets},
+        }
 
     @property
     def runner(self) -> Runner | None:
         """The runner, once started."""
         return self._runner
+
+    @property
+    def in_flight(self) -> int:
+        """How many tasks its process has."""
+        return self._dispatcher.in_flight if self._dispatcher else 0
 
     @property
     def degraded(self) -> bool:
@@ -235,15 +261,22 @@ class Lane:
         forwarder = Forwarder(names, brokers[1], recoverer, janitor, tools.clock)
         subscription = Subscription(self.endpoint, keys.CANCEL, self._name("cancel"))
         canceller = Canceller(subscription, dispatcher.cancel)
-        self._dispatching = gevent.spawn(dispatcher.run)
-        self._greenlets += [
-            self._dispatching,
-            *(gevent.spawn(source.watch.run) for source in sources),
-            gevent.spawn(ticker.run, "leases", leases.tick, self._stop),
-            gevent.spawn(ticker.run, "forwarder", forwarder.tick, self._stop),
-            gevent.spawn(ticker.run, "canceller", canceller.tick, self._stop),
-        ]
+        self._dispatching = self._spawn("dispatcher", dispatcher.run)
+        for source in sources:
+            self._spawn(f"watch {source.queue}", source.watch.run)
+        for name, tick in (
+            ("leases", leases.tick),
+            ("forwarder", forwarder.tick),
+            ("canceller", canceller.tick),
+        ):
+            self._spawn(name, partial(ticker.run, name, tick, self._stop))
         return dispatcher
+
+    def _spawn(self, name: str, loop: Callable[[], None]) -> "gevent.Greenlet[..., Any]":
+        greenlet = gevent.spawn(loop)
+        greenlet.name = name  # for the state that SIGUSR1 logs
+        self._greenlets.append(greenlet)
+        return greenlet
 
     def _broker(self, channel: Channel) -> Broker:
         return Broker(

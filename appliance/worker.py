@@ -45,9 +45,11 @@ from appliance.observe.dossier import DOSSIER_TTL_S, KEPT_DOSSIERS
 from appliance.observe.outbound import Outbound
 from appliance.observe.output import KEPT_LINES, LOGS_TTL_S, Output
 from appliance.observe.redaction import Redactor
+from appliance.observe.stacks import stack_lines
 from appliance.observe.system import SystemMetrics
 from appliance.queue import keys
 from appliance.queue.connection import Channel
+from appliance.signals import Signals
 
 log = structlog.get_logger()
 
@@ -66,8 +68,7 @@ _EXITS: Sequence[tuple[type[ApplianceError], Exit]] = (
 def run(settings: Settings, warnings: Sequence[str] = ()) -> int:
     """Run a worker until it is told to stop; returns the exit status (:class:`~appliance.exits.Exit`).
 
-    ``warnings`` are the configuration's, logged first. SIGTERM and SIGINT stop the worker; a
-    second one cuts the waiting for running tasks short.
+    ``warnings`` are the configuration's, logged first. What signals do is in :mod:`appliance.signals`.
     """
     redactor = Redactor()
     redactor.add(settings.server.api_key, settings.git.token)
@@ -75,8 +76,15 @@ def run(settings: Settings, warnings: Sequence[str] = ()) -> int:
     for warning in warnings:
         log.warning("config.warning", problem=warning)
     worker = Worker(settings, SystemClock(), random.Random(), redactor)  # noqa: S311  jitter, not secrets
-    for number in (signal.SIGTERM, signal.SIGINT):
-        gevent.signal_handler(number, worker.ask_to_stop, number)
+    Signals(
+        {
+            signal.SIGTERM: partial(worker.ask_to_stop, signal.SIGTERM),
+            signal.SIGINT: partial(worker.ask_to_stop, signal.SIGINT),
+            signal.SIGTSTP: partial(worker.quiet, on=True),
+            signal.SIGCONT: partial(worker.quiet, on=False),
+            signal.SIGUSR1: worker.log_state,
+        }
+    ).listen()
     return worker.run()
 
 
@@ -106,17 +114,46 @@ class Worker:
         self._outlets: dict[RedisEndpoint, Outlets] = {}
         self._heartbeats: list[Heartbeat] = []
         self._heart = gevent.pool.Group()
+        self._quiet = False
         self._stop = Event()
         self._hurry = Event()
         self._heart_stop = Event()
         self._failure: BaseException | None = None
 
-    def ask_to_stop(self, number: int) -> None:
+    def ask_to_stop(self, number: signal.Signals) -> None:
         """Stop soon (first call) or sooner (second); called for a signal."""
-        log.info("worker.stopping", signal=signal.Signals(number).name, hurry=self._stop.is_set())
+        log.info("worker.stopping", signal=number.name, hurry=self._stop.is_set())
         if self._stop.is_set():
             self._hurry.set()
         self._stop.set()
+
+    def quiet(self, *, on: bool) -> None:
+        """Take nothing new until told otherwise; during bootstrap, from its end on."""
+        if on is self._quiet or self._stop.is_set():
+            return
+        self._quiet = on
+        for lane in self._lanes:
+            lane.quiet(on=on)
+        if on:
+            log.info("worker.quiet", running=sum(lane.in_flight for lane in self._lanes))
+        else:
+            log.info("worker.resumed")
+
+    def log_state(self) -> None:
+        """Log all there is to know: what is held, then where every greenlet stands."""
+        vitals = self._vitals()
+        logging.answer(
+            "worker.state",
+            worker_id=self._identity.worker_id,
+            status=vitals.status.value,
+            healthy=vitals.healthy,
+            stopping=self._stop.is_set(),
+            uptime_s=round(self._clock.wall() - self._identity.started_at_wall_s, 1),
+            lanes=[lane.describe() for lane in self._lanes],
+            heartbeats=len(self._heart),
+        )
+        for line in stack_lines(self._redactor.text):
+            logging.answer("worker.stack", line=line)
 
     def run(self) -> int:
         """Start, serve, stop; returns the exit status."""
@@ -176,7 +213,9 @@ class Worker:
                 vaults=sorted(registration.vaults),
             )
             outlets = self._outlets.setdefault(registration.redis, self._make_outlets())
-            self._lanes.append(Lane(registration, sub_queues, self._tools, outlets))
+            lane = Lane(registration, sub_queues, self._tools, outlets)
+            lane.quiet(on=self._quiet)
+            self._lanes.append(lane)
 
     def _make_outlets(self) -> Outlets:
         worker_id = self._identity.worker_id
@@ -221,7 +260,7 @@ class Worker:
     def _vitals(self) -> Vitals:
         states = {lane.parent: lane.runner.state() for lane in self._lanes if lane.runner is not None}
         return Vitals(
-            status=self._status,
+            status=Status.QUIET if self._quiet and self._status is Status.RUNNING else self._status,
             healthy=all(lane.healthy for lane in self._lanes),
             queues={sub.name: sub.priority for lane in self._lanes for sub in lane.sub_queues},
             recovery={

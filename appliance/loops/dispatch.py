@@ -13,6 +13,8 @@ import random
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
+from typing import Any
 
 import structlog
 from gevent.event import Event
@@ -54,6 +56,8 @@ class _Run:
 
 #: How long the second of two tasks that share an id waits, in seconds.
 SAME_ID_DEFER_S = 1.0
+#: Most tasks that a list in a snapshot for people names.
+MOST_DESCRIBED = 100
 #: Failed exchanges with Redis in a row after which the worker does not count as healthy.
 UNHEALTHY_AFTER = 3
 
@@ -97,6 +101,7 @@ class Dispatcher:
         self._requeue_degraded = requeue_degraded
         self._degraded_take_at_s = 0.0
         self._intake = True
+        self._quiet = False
         self._ended = False
         self._troubles = 0
         self._retry_at_s = 0.0
@@ -131,6 +136,28 @@ class Dispatcher:
             self._runner.cancel(task_id, reason)
             return
         self._settle_later(waiting.task, Cancelled(reason))
+        self._wake.set()
+
+    def describe(self) -> dict[str, Any]:
+        """A snapshot for people: what is held, how long, and what is believed of the queues."""
+        now_s = self._clock.monotonic()
+        return {
+            "intake": "quiet" if self._quiet else "open" if self._intake else "closed",
+            "running": _describe_runs(self._in_flight, now_s),
+            "fetched_ahead": _describe_runs(self._ahead, now_s),
+            "unsettled": [
+                {"task_id": s.lease.task_id, "queue": s.lease.queue, "outcome": type(s).__name__}
+                for s in islice(self._unsettled, MOST_DESCRIBED)
+            ],
+            "counts": {kind.__name__: count for kind, count in self.counts.items()},
+            "redis_failures": self._troubles,
+            "queues": [source.describe() for source in self._sources.sources],
+        }
+
+    def quiet(self, *, on: bool) -> None:
+        """Take nothing for the time being, or take again; what runs is not touched."""
+        self._quiet = on
+        self._sources.doubt()
         self._wake.set()
 
     def close_intake(self) -> None:
@@ -268,7 +295,7 @@ class Dispatcher:
     # Intake --------------------------------------------------------------------------------------
 
     def _open(self) -> bool:
-        return self._intake and self._runner.ready
+        return self._intake and not self._quiet and self._runner.ready
 
     def _room(self) -> int:
         if not self._open():
@@ -281,6 +308,7 @@ class Dispatcher:
     def _degraded(self) -> bool:
         return (
             self._intake
+            and not self._quiet
             and self._requeue_degraded
             and not self._runner.ready
             and self._runner.state().recovery == "degraded"
@@ -425,6 +453,18 @@ class Dispatcher:
                 return False
             self._clock.sleep(0.01)
         return True
+
+
+def _describe_runs(runs: dict[str, _Run], now_s: float) -> list[dict[str, Any]]:
+    return [
+        {
+            "task_id": run.request.task_id,
+            "queue": run.request.queue,
+            "attempt": run.task.lease.attempt,
+            "age_s": round(now_s - run.since_s, 3),
+        }
+        for run in islice(runs.values(), MOST_DESCRIBED)
+    ]
 
 
 def _last_line(text: str) -> str:

@@ -28,6 +28,7 @@ class Status(StrEnum):
 
     BOOTSTRAPPING = "bootstrapping"
     RUNNING = "running"
+    QUIET = "quiet"  # running, and told to take nothing new
     STOPPED = "stopped"
 
 

@@ -43,6 +43,15 @@ class Source:
     #: Since when what has arrived waits to be claimed; None while nothing has.
     arrived_since_s: float | None = None
 
+    def describe(self) -> dict[str, str | bool | int]:
+        """A snapshot for people."""
+        return {
+            "queue": self.queue,
+            "supply": "refused" if self.refused else self.supply.name.lower(),
+            "watched": self.watch.armed,
+            "arrived": len(self.watch.arrived),
+        }
+
 
 class Intake:
     """``order`` says whose turn it is; it has the queues of all ``sources``."""
