@@ -266,6 +266,11 @@ def get_worker(db: redis.Redis, worker_id: str) -> dict[str, str]:
     return {_str(name): _str(value) for name, value in _any(db.hgetall(worker_key(worker_id))).items()}
 
 
+def get_queues(db: redis.Redis) -> list[str]:
+    """The queues that have had tasks, sorted."""
+    return sorted(_str(entry) for entry in _any(db.smembers(QUEUES)))
+
+
 def get_worker_ids(db: redis.Redis) -> list[str]:
     """The workers Redis remembers, longest silent first."""
     return [_str(entry) for entry in _any(db.zrange(WORKERS, 0, -1))]
@@ -274,6 +279,25 @@ def get_worker_ids(db: redis.Redis) -> list[str]:
 def get_crashes(db: redis.Redis, worker_id: str) -> list[dict[str, Any]]:
     """What a worker wrote about crashes of its task processes, oldest first."""
     return [json.loads(entry) for entry in _any(db.lrange(f"{worker_key(worker_id)}:crashes", 0, -1))]
+
+
+def get_everything(db: redis.Redis, but: str | None = None) -> str:
+    """All keys and values as text, for a search; without keys that begin with ``but``."""
+    client: Any = db
+    readers: dict[bytes, Callable[[Any], Any]] = {
+        b"string": client.get,
+        b"list": lambda name: db.lrange(name, 0, -1),
+        b"set": client.smembers,
+        b"zset": lambda name: db.zrange(name, 0, -1),
+        b"hash": client.hgetall,
+    }
+    texts = []
+    for name in db.scan_iter():
+        if but is None or not _str(name).startswith(but):
+            read = readers.get(_any(db.type(name)))
+            value = read(name) if read else None  # None where it has expired meanwhile
+            texts.append(f"{_str(name)}: {_shown(value)}")
+    return "\n".join(texts)
 
 
 def where_is(db: redis.Redis, queue: str, task_id: str) -> str:
@@ -294,6 +318,14 @@ def where_is(db: redis.Redis, queue: str, task_id: str) -> str:
 
 def _scores(db: redis.Redis, name: str) -> dict[str, float]:
     return {_str(entry): score for entry, score in _any(db.zrange(name, 0, -1, withscores=True))}
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{_shown(name)}={_shown(each)}" for name, each in value.items())
+    if isinstance(value, list | set):
+        return ", ".join(map(_shown, value))
+    return _str(value or b"")
 
 
 def _any(answer: Any) -> Any:

@@ -23,6 +23,7 @@ _HELP = """usage: runqy-harness COMMAND [options]      (runqy-harness COMMAND --
   serve      a local runqy server for the task code in a folder, until Ctrl-C
   enqueue    send tasks to it, or to any runqy server, and print ids or results
   handlers   the example handlers: what each does, what may be set, what comes of it
+  e2e        play scenarios against a worker: what it claims, shown on processes or containers
   bench      measure the worker beside those a user would pick instead
 """
 
@@ -261,6 +262,75 @@ def _measuring(options: argparse.Namespace) -> str:
     return " ".join(words)
 
 
+def _e2e(arguments: Sequence[str]) -> int:
+    from harness.e2e import run as e2e  # noqa: PLC0415
+    from harness.scenarios import catalogue  # noqa: PLC0415
+
+    parser = _Parser("e2e", "Scenarios that show what a worker does, a line each; exit status 0 if all hold.")
+    add = parser.add_argument
+    add(
+        "--runtime",
+        choices=("process", "docker"),
+        help="where workers run (default: docker if it can be used)",
+    )
+    add(
+        "--only",
+        action="append",
+        default=[],
+        metavar="GROUP_OR_NAME",
+        help="such as recovery, or recovery/backoff; may be given again",
+    )
+    add("--list", action="store_true", help="the scenarios and what each claims; nothing is played")
+    place = parser.add_mutually_exclusive_group()
+    place.add_argument(
+        "--worker",
+        type=values.command,
+        metavar="COMMAND",
+        help="another worker, as a shell would split it (default: this project's)",
+    )
+    place.add_argument(
+        "--image", metavar="NAME", help="another worker's image (default: runqy-appliance:dev)"
+    )
+    add("--jobs", type=values.whole(1, 64), default=4, metavar="N", help="scenarios at a time (default: 4)")
+    add("--short", action="store_true", help="without the long ones; in containers a handful")
+    add(
+        "--mutants",
+        action="store_true",
+        help="workers with defects instead: each scenario must catch its own",
+    )
+    add("--keep", action="store_true", help="keep logs and files, and say where")
+    add("--junit", type=Path, metavar="FILE", help="outcomes as CI services read them")
+    add("--json", type=Path, metavar="FILE", help="outcomes with timelines")
+    options = parser.parse_args(arguments)
+    if options.worker and options.runtime == "docker":
+        parser.error("--worker: a command is for the process runtime; --image is for containers")
+    if options.image and options.runtime == "process":
+        parser.error("--image: an image is for the docker runtime; --worker is for processes")
+    try:
+        scenarios = catalogue.chosen(catalogue.every(), options.only)
+    except catalogue.NoSuchScenario as exc:
+        parser.error(f"--only {exc}")
+    if options.list:
+        for each in scenarios:
+            print(f"{each.name:<36}{each.claim}")
+        return 0
+    return e2e.run(
+        sys.stdout,
+        e2e.Order(
+            scenarios,
+            runtime=options.runtime,
+            worker=options.worker,
+            image=options.image,
+            jobs=options.jobs,
+            short=options.short,
+            mutants=options.mutants,
+            keep=options.keep,
+            junit=options.junit,
+            json=options.json,
+        ),
+    )
+
+
 def _add_server_options(parser: "_Parser") -> None:
     add = parser.add_argument
     add("--host", default=local.HOST, metavar="HOST", help=f"to listen on (default: {local.HOST})")
@@ -380,4 +450,5 @@ _COMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = {
     "enqueue": _enqueue,
     "handlers": _handlers,
     "bench": _bench,
+    "e2e": _e2e,
 }

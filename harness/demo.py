@@ -5,7 +5,6 @@ Nothing is claimed that was not looked at: each ✓ stands for a check that woul
 
 import hashlib
 import json
-import os
 import secrets
 import shutil
 import time
@@ -14,11 +13,11 @@ from typing import Any, TextIO, TypeVar
 
 import psutil
 
-from harness import asynq, wait
+from harness import asynq, local, wait
 from harness.failure import CommandFailed, Interrupted
 from harness.redis import RedisUnavailable
 from harness.repo import GitFailed
-from harness.runtimes.process import WorkerProcess
+from harness.runtimes.process import ProcessRuntime, WorkerProcess
 from harness.server.config import QueueConfig
 from harness.source import handler_repo
 from harness.stack import WORKER_COMMAND, Stack
@@ -62,12 +61,12 @@ def run(out: TextIO, worker_command: Sequence[str] | None, handler: str) -> int:
     """
     if shutil.which("git") is None:
         raise CommandFailed("there is no git on PATH: task code is deployed with it")
-    _go_round_proxies()
+    local.go_round_proxies()
     story = Story(out)
     story.title("runqy appliance: one worker, from nothing to results, through a crash, to a clean stop")
     story.chapter("A server and a Redis, for this demo only")
     try:
-        with Stack(worker_command=worker_command or WORKER_COMMAND) as stack:
+        with Stack(runtime=ProcessRuntime(worker_command or WORKER_COMMAND)) as stack:
             demo = Demo(stack, story, handler)
             try:
                 demo.play()
@@ -225,7 +224,9 @@ class Demo:
 
     @property
     def _worker(self) -> WorkerProcess:
-        return self._stack.workers[-1]
+        worker = self._stack.workers[-1]
+        assert isinstance(worker, WorkerProcess)
+        return worker
 
     def _send(self, payloads: Sequence[Mapping[str, Any]]) -> list[str]:
         sent = self._client.enqueue_batch(QUEUE, list(payloads))
@@ -311,10 +312,3 @@ class _Known(dict[str, Any]):
 
     def __missing__(self, _: str) -> str:
         return "?"
-
-
-def _go_round_proxies() -> None:
-    """Have this process and all it starts talk to this machine directly, whatever proxy is set."""
-    for name in ("no_proxy", "NO_PROXY"):
-        others = os.environ.get(name, "")
-        os.environ[name] = ",".join(filter(None, (others, "127.0.0.1", "localhost")))

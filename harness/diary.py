@@ -32,7 +32,12 @@ class Diary:
     @classmethod
     def of_file(cls, path: Path) -> "Diary":
         """What is in the file now; nothing where there is none yet. Raises ValueError for other lines."""
-        lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+        return cls.of_text(path.read_text() if path.exists() else "")
+
+    @classmethod
+    def of_text(cls, text: str) -> "Diary":
+        """What stands in a file's text. Raises ValueError for other lines."""
+        lines = text.splitlines(keepends=True)
         # An entry is one write, but a reader may see it before all of it is there.
         return cls(tuple(_entry(line) for line in lines if line.endswith("\n")))
 

@@ -64,9 +64,11 @@ def find_redis_server() -> Path:
 class RedisServer:
     """One redis-server process on 127.0.0.1, with its files in ``folder``; dies with this process.
 
-    ``port`` None picks a free one and keeps it across restarts. ``persistent`` keeps the data
-    across stop, kill and restart; otherwise each start is an empty Redis. ``tls`` makes it speak TLS
-    only, to who shows a certificate of the same CA. ``extra_args`` are options of redis-server, such as
+    ``address`` is one of this machine's to listen on beside that, for containers; give a password then:
+    Redis lets no stranger in without. ``port`` None picks a free one and keeps it across restarts.
+    ``persistent`` keeps the data across stop, kill and restart; otherwise each start is an empty Redis.
+    ``tls`` makes it speak TLS only, to who shows a certificate of the same CA. ``extra_args`` are options
+    of redis-server, such as
     ``("--maxmemory", "20mb")``.
     """
 
@@ -79,6 +81,7 @@ class RedisServer:
         port: int | None = None,
         password: str | None = None,
         persistent: bool = False,
+        address: str = HOST,
         tls: Certificates | None = None,
         extra_args: Sequence[str] = (),
     ) -> None:
@@ -86,6 +89,7 @@ class RedisServer:
         self._port = port
         self._password = password
         self._persistent = persistent
+        self._address = address
         self._tls = tls
         self._extra_args = tuple(extra_args)
         self._process: subprocess.Popen[bytes] | None = None
@@ -105,6 +109,11 @@ class RedisServer:
         return (
             f"rediss://{address}?{urlencode(_tls_options(self._tls))}" if self._tls else f"redis://{address}"
         )
+
+    @property
+    def url_for_workers(self) -> str:
+        """:attr:`url` with the other address."""
+        return self.url.replace(f"{self.host}:", f"{self._address}:", 1)
 
     @property
     def pid(self) -> int | None:
@@ -181,7 +190,7 @@ class RedisServer:
 
     def _spawn(self, program: Path, port: int) -> None:
         settings = [
-            f"bind {self.host}",
+            f"bind {' '.join(dict.fromkeys((self.host, self._address)))}",
             f"port {0 if self._tls else port}",
             f"dir {_quoted(str(self._folder))}",
             "daemonize no",
@@ -242,6 +251,7 @@ class ExternalRedis:
             raise ValueError(
                 f"Redis URL {_masked(url)!r}: expected redis://[:password@]host[:port][/db] or rediss://…"
             )
+        self.url_for_workers = url
         self.host = parts.hostname
         self.port = parts.port or 6379
 

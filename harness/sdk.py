@@ -22,6 +22,15 @@ def sdk_requirement(wheelhouse: Path | None = None) -> str:
     return f"{SDK} @ {_wheel(distribution, wheelhouse).resolve().as_uri()}"
 
 
+def sdk_files() -> dict[str, str]:
+    """Its modules as they are installed here (path → text), for code that is to find it beside itself.
+
+    Raises importlib.metadata.PackageNotFoundError where the SDK is not installed.
+    """
+    entries = metadata.distribution(SDK).files or ()
+    return {str(entry): Path(str(entry.locate())).read_text() for entry in entries if entry.suffix == ".py"}
+
+
 def _wheel(distribution: metadata.Distribution, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{SDK.replace('-', '_')}-{distribution.version}-py3-none-any.whl"

@@ -1,10 +1,11 @@
 """All a worker needs, for one run: Redis, server, repositories, and workers; gone afterwards."""
 
 import contextlib
+import secrets
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -14,7 +15,8 @@ from runqy_python import RunqyClient
 
 from harness.redis import ExternalRedis, RedisServer
 from harness.repo import GitRepo, make_repo
-from harness.runtimes.process import WorkerProcess
+from harness.runtimes.process import ProcessRuntime
+from harness.runtimes.protocol import Runtime, Worker
 from harness.server.config import QueueConfig
 from harness.server.fake import FakeServer
 
@@ -25,24 +27,25 @@ WORKER_COMMAND = (sys.executable, "-m", "appliance")
 class Stack:
     """A context manager: inside it everything runs, after it nothing is left.
 
-    ``redis_server`` None makes one of our own. ``folder`` None is a temporary one that is removed at the
-    end, a given one stays. ``make_server`` gets the Redis URL.
+    ``runtime`` (entered already) is where workers run. ``redis_server`` None makes one of our own.
+    ``folder`` None is a temporary one that is removed at the end, a given one stays. ``server_options``
+    are further arguments of :class:`~harness.server.fake.FakeServer`.
     """
 
     def __init__(
         self,
         *,
+        runtime: Runtime | None = None,
         redis_server: RedisServer | ExternalRedis | None = None,
         folder: Path | None = None,
-        worker_command: Sequence[str] = WORKER_COMMAND,
-        make_server: Callable[[str], FakeServer] = FakeServer,
+        server_options: Mapping[str, Any] | None = None,
     ) -> None:
+        self.runtime: Runtime = runtime or ProcessRuntime(WORKER_COMMAND)
         self._given_redis = redis_server
         self._given_folder = folder
-        self._worker_command = tuple(worker_command)
-        self._make_server = make_server
+        self._server_options = dict(server_options or {})
         self._exits = contextlib.ExitStack()
-        self.workers: list[WorkerProcess] = []
+        self.workers: list[Worker] = []
 
     def __enter__(self) -> Self:
         with self._exits:
@@ -51,11 +54,18 @@ class Stack:
                 self._exits.callback(shutil.rmtree, self.folder)
             else:
                 self.folder = self._given_folder
-            self.redis: RedisServer | ExternalRedis = self._given_redis or RedisServer(self.folder / "redis")
+            self.redis: RedisServer | ExternalRedis = self._given_redis or self._own_redis()
             self._exits.enter_context(self.redis)
             self.db: redis.Redis = self.redis.client()
             self._exits.callback(self.db.close)
-            self.server = self._exits.enter_context(self._make_server(self.redis.url))
+            self.server = self._exits.enter_context(
+                FakeServer(
+                    self.redis.url,
+                    host=self.runtime.address,
+                    redis_url_for_workers=self.redis.url_for_workers,
+                    **self._server_options,
+                )
+            )
             # What began well stays; only a failure on the way here undoes it at once.
             self._exits = self._exits.pop_all()
         return self
@@ -74,8 +84,8 @@ class Stack:
         self.server.configure(queue)
 
     def worker(
-        self, queues: str, env: Mapping[str, str] | None = None, command: Sequence[str] | None = None
-    ) -> WorkerProcess:
+        self, queues: str, env: Mapping[str, str] | None = None, *, memory_bytes: int | None = None
+    ) -> Worker:
         """Start a worker on ``queues`` with the variables it needs, and those of ``env``, which win."""
         name = f"worker-{len(self.workers) + 1}"
         folder = self.folder / name
@@ -83,10 +93,10 @@ class Stack:
             "RUNQY_SERVER_URL": self.server.url,
             "RUNQY_API_KEY": self.server.worker_key,
             "RUNQY_QUEUES": queues,
-            "RUNQY_DEPLOYMENT_DIR": str(folder / "deployment"),
+            **self.runtime.settings(folder),
             **(env or {}),
         }
-        worker = WorkerProcess(command or self._worker_command, variables, folder, name)
+        worker = self.runtime.worker(name, variables, folder, memory_bytes=memory_bytes)
         self.workers.append(worker)
         self._exits.callback(worker.close)
         return worker.start()
@@ -100,3 +110,9 @@ class Stack:
         parts = [f"--- {worker.name} ends:\n{worker.tail()}" for worker in self.workers]
         parts += [f"--- complaint: {c.method} {c.path}: {c.problem}" for c in self.server.complaints]
         return "\n".join(parts)
+
+    def _own_redis(self) -> RedisServer:
+        # Whoever is in the network of containers can reach it there.
+        address = self.runtime.address
+        password = None if address == RedisServer.host else secrets.token_hex(16)
+        return RedisServer(self.folder / "redis", address=address, password=password)

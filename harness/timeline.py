@@ -5,14 +5,13 @@ to add:
 
 | kind | source | fields |
 |---|---|---|
-| ``worker.started``, ``.exited`` | worker's name | ``pid`` · ``status`` (a signal's is negative) |
+| ``worker.started``, ``.exited`` | worker's name | ``.exited``: ``status`` (a signal's is negative) |
 | ``worker.state`` | worker's name or id | ``status``, ``healthy``, ``recovery``, when one of them changed |
 | ``diary.*`` | worker's name | a line of its handlers' diary, by its event: ``pid``, ``task_id`` … |
 | ``fault.began``, ``.ended`` | ``faults`` | ``fault`` (its name), ``target``, parameters; ``id`` joins both |
 | ``queue.depths`` | queue's name | one number a place of :data:`harness.asynq.PLACES`, when one changed |
-| ``queue.ended`` | queue's name | ``completed`` and ``archived`` so far, when one changed |
-| ``restart.expected`` | ``scenario`` | ``after_s``: what the next restart should wait |
-| ``scenario.*`` | ``scenario`` | ``step`` with ``text``; ``verdict`` with ``passed`` |
+| ``restart.expected`` | ``scenario`` | ``restart`` (1 is the first), ``after_s``: what it should wait |
+| ``scenario.verdict`` | ``scenario`` | ``passed`` |
 """
 
 import json

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any, Self
 import psutil
 
 from harness import guard, wait
+from harness.runtimes.protocol import CannotRun
 
 #: In the environment of the worker and of all it starts, which is how they are found again.
 _MARK = "HARNESS_WORKER"
@@ -23,7 +25,7 @@ _PASSED_ON = frozenset(
 _PASSED_ON_PREFIXES = ("PIP_", "UV_", "SSL_CERT_")
 _CLOSE_TIMEOUT_S = 10.0
 _COMMAND_TIMEOUT_S = 30
-_TAIL_LINES = 40
+TAIL_LINES = 40
 
 
 class WorkerProcess:
@@ -37,6 +39,7 @@ class WorkerProcess:
     ) -> None:
         self.name = name
         self.log_path = folder / f"{name}.log"
+        self.environment = dict(env)
         self._command = list(command)
         self._mark = uuid.uuid4().hex
         self._environment = {**_clean_environment(), **env, _MARK: self._mark}
@@ -48,7 +51,18 @@ class WorkerProcess:
         if self._process is not None:
             raise RuntimeError(f"{self.name} was started already; make another one")
         self._folder.mkdir(parents=True, exist_ok=True)
-        with self.log_path.open("wb") as log:
+        self.log_path.unlink(missing_ok=True)
+        self._spawn()
+        return self
+
+    def restart(self) -> None:
+        """Start it once more after its end; its log goes on."""
+        if self.exit_status is None:
+            raise RuntimeError(f"{self.name} still runs; end it first")
+        self._spawn()
+
+    def _spawn(self) -> None:
+        with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
                 guard.bound_to_us(self._command, self._environment),
                 cwd=self._folder,
@@ -58,7 +72,6 @@ class WorkerProcess:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        return self
 
     @property
     def pid(self) -> int:
@@ -81,6 +94,19 @@ class WorkerProcess:
     def signal(self, number: int) -> None:
         """Send it a signal; none where it has ended."""
         self._started().send_signal(number)
+
+    def pause(self) -> None:
+        """Freeze it and its processes."""
+        # Itself first: then it starts no more of them.
+        self.signal(signal.SIGSTOP)
+        for pid in self.children():
+            self.signal_child(pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let them go on."""
+        for pid in self.children():
+            self.signal_child(pid, signal.SIGCONT)
+        self.signal(signal.SIGCONT)
 
     def wait(self, timeout_s: float) -> int:
         """Wait for its end; returns the exit status. Raises TimedOut with its log's tail."""
@@ -110,16 +136,28 @@ class WorkerProcess:
 
     def log_events(self) -> list[dict[str, Any]]:
         """The lines of its log that are JSON objects."""
-        return [event for line in self.log_text().splitlines() if (event := _json_object(line)) is not None]
+        return json_objects(self.log_text())
 
     def tail(self) -> str:
         """The log's last lines, for diagnoses."""
-        return "\n".join(self.log_text().splitlines()[-_TAIL_LINES:])
+        return "\n".join(self.log_text().splitlines()[-TAIL_LINES:])
 
     def children(self) -> list[int]:
         """Processes it started, and theirs, whether it still lives or not."""
         ours = self._started().pid
         return [pid for pid in psutil.pids() if pid != ours and self._is_marked(pid)]
+
+    def signal_child(self, pid: int, number: int) -> None:
+        """Send a signal to one of them; none where it has ended."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+    def read_text(self, path: str) -> str:
+        """A file; empty where there is none."""
+        try:
+            return Path(path).read_text(errors="replace")
+        except FileNotFoundError:
+            return ""
 
     def close(self) -> None:
         """End it and everything it started; idempotent."""
@@ -139,8 +177,7 @@ class WorkerProcess:
     def _swept(self) -> bool:
         left = self.children()
         for pid in left:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+            self.signal_child(pid, signal.SIGKILL)
         return not left
 
     def _is_marked(self, pid: int) -> bool:
@@ -156,12 +193,55 @@ class WorkerProcess:
         return self._process
 
 
+class ProcessRuntime:
+    """Workers as processes of this machine, by the command that starts one."""
+
+    name = "process"
+    address = "127.0.0.1"
+
+    def __init__(self, command: Sequence[str], settings: Mapping[str, str] | None = None) -> None:
+        """``settings`` are further variables that a worker needs here."""
+        self._command = tuple(command)
+        self._settings = dict(settings or {})
+
+    def wrapped(self, module: Sequence[str]) -> "ProcessRuntime":
+        """Another one, in which a module of Python with its arguments comes before the worker's command."""
+        return ProcessRuntime((sys.executable, "-m", *module, "--", *self._command), self._settings)
+
+    def scratch(self, folder: Path) -> str:
+        """The worker's own folder."""
+        return str(folder)
+
+    def settings(self, folder: Path) -> Mapping[str, str]:
+        """Where task code goes: each worker has a place of its own."""
+        return {"RUNQY_DEPLOYMENT_DIR": str(folder / "deployment"), **self._settings}
+
+    def worker(
+        self, name: str, env: Mapping[str, str], folder: Path, *, memory_bytes: int | None = None
+    ) -> WorkerProcess:
+        """A worker that is not started yet. Raises CannotRun where it is to be limited."""
+        if memory_bytes is not None:
+            raise CannotRun("the process runtime cannot limit a worker's memory; the docker runtime can")
+        return WorkerProcess(self._command, env, folder, name)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Workers are closed by those who made them."""
+
+
 def _clean_environment() -> dict[str, str]:
     return {
         name: value
         for name, value in os.environ.items()
         if name.upper() in _PASSED_ON or name.startswith(_PASSED_ON_PREFIXES)
     }
+
+
+def json_objects(text: str) -> list[dict[str, Any]]:
+    """The lines of ``text`` that are JSON objects."""
+    return [event for line in text.splitlines() if (event := _json_object(line)) is not None]
 
 
 def _json_object(line: str) -> dict[str, Any] | None:

@@ -20,6 +20,8 @@ from harness.server.state import Fault, State, UnknownQueue
 from harness.server.store import Store
 
 JSON = "application/json"
+#: A JSON object.
+Json = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -80,13 +82,18 @@ class Api:
         store: Store,
         redis_url: str,
         before_register: Callable[[str], None],
+        alter_registration: Callable[[Json], Json],
         wait_s: float,
     ) -> None:
-        """``before_register`` is called with the queue's name first; ``wait_s`` bounds a long poll."""
+        """``before_register`` is called with the queue's name first; ``wait_s`` bounds a long poll.
+
+        ``alter_registration`` gets a registration's answer and gives the one that is sent.
+        """
         self._state = state
         self._store = store
         self._redis_url = redis_url
         self._before_register = before_register
+        self._alter_registration = alter_registration
         self._wait_s = wait_s
         self.stopping = threading.Event()
 
@@ -143,7 +150,7 @@ class Api:
         if git_url.startswith("/git/"):
             # Ours: under whatever name the worker reached us, it reaches the repository too.
             git_url = f"http://{request.headers.get('host', '')}{git_url}"
-        return _json(200, registration(queue, self._redis_url, git_url))
+        return _json(200, self._alter_registration(registration(queue, self._redis_url, git_url)))
 
     def add(self, request: Request, _: Parameters) -> Response:
         """``POST /queue/add``."""

@@ -5,7 +5,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from harness.server.api import FAULTY, Api
+from harness.server.api import FAULTY, Api, Json
 from harness.server.config import QueueConfig
 from harness.server.face import Handler, Listener, Running
 from harness.server.git import Exports
@@ -21,11 +21,16 @@ def _nothing(_: str) -> None:
     return None
 
 
+def _as_it_is(answer: Json) -> Json:
+    return answer
+
+
 class FakeServer:
     """Serves HTTP on ``host:port`` (0: a free one, kept across restarts) from :meth:`start` to :meth:`stop`.
 
     ``redis_url`` is where tasks are written, and what workers are told unless ``redis_url_for_workers``
-    says otherwise. ``before_register`` is called with the queue's name before a worker gets its answer.
+    says otherwise. ``before_register`` is called with the queue's name before a worker gets its answer, and
+    ``alter_registration`` with the answer, to give what is sent instead.
     The two keys' roles are ``worker`` and ``client``; one key may be both. What the server was asked
     stays known across restarts.
     """
@@ -41,6 +46,7 @@ class FakeServer:
         port: int = 0,
         redis_url_for_workers: str | None = None,
         before_register: Callable[[str], None] = _nothing,
+        alter_registration: Callable[[Json], Json] = _as_it_is,
         long_poll_s: float = LONG_POLL_S,
     ) -> None:
         self.worker_key = worker_key
@@ -50,6 +56,7 @@ class FakeServer:
         self._state = State(queues, {"worker": worker_key, "client": client_key}, FAULTY)
         self._exports = Exports()
         self._before_register = before_register
+        self._alter_registration = alter_registration
         self._long_poll_s = long_poll_s
         self._host = host
         self._port = port
@@ -60,7 +67,12 @@ class FakeServer:
         if self._running is None:
             store = Store(self._redis_url)
             api = Api(
-                self._state, store, self._redis_url_for_workers, self._before_register, self._long_poll_s
+                self._state,
+                store,
+                self._redis_url_for_workers,
+                self._before_register,
+                self._alter_registration,
+                self._long_poll_s,
             )
             listener = Listener((self._host, self._port), Handler, self._state, api, self._exports)
             self._port = listener.server_address[1]

@@ -1,0 +1,124 @@
+"""``runqy-harness e2e``: scenarios on a runtime, a line each."""
+
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+from harness import local
+from harness.e2e import output, pool
+from harness.e2e.play import Outcome, Part
+from harness.failure import CommandFailed
+from harness.redis import RedisUnavailable, find_redis_server
+from harness.runtimes.docker import IMAGE, DockerRuntime
+from harness.runtimes.process import ProcessRuntime
+from harness.runtimes.protocol import CannotRun, Runtime
+from harness.scenarios.scenario import Scenario
+from harness.stack import WORKER_COMMAND
+
+NO_ENGINE = 3
+
+
+@dataclass(frozen=True)
+class Order:
+    """What was asked for; ``runtime`` None is the best there is, ``worker`` and ``image`` None are ours."""
+
+    scenarios: Sequence[Scenario]
+    runtime: str | None = None
+    worker: Sequence[str] | None = None
+    image: str | None = None
+    jobs: int = 4
+    short: bool = False
+    mutants: bool = False
+    keep: bool = False
+    junit: Path | None = None
+    json: Path | None = None
+
+
+def run(out: TextIO, order: Order) -> int:
+    """Play what is asked for; returns 0, 1 where something failed, 3 where the runtime cannot be used.
+
+    Raises :class:`~harness.failure.CommandFailed` where it cannot even begin.
+    """
+    if shutil.which("git") is None:
+        raise CommandFailed("there is no git on PATH: task code is served from repositories")
+    try:
+        find_redis_server()
+    except RedisUnavailable as exc:
+        raise CommandFailed(str(exc)) from exc
+    folder = Path(tempfile.mkdtemp(prefix="runqy-e2e-"))
+    kept = order.keep
+    try:
+        with _runtime(out, order) as runtime:
+            outcomes = _played(out, order, runtime, folder)
+    except CannotRun as exc:
+        print(f"runqy-harness e2e: {exc}", file=sys.stderr)
+        return NO_ENGINE
+    finally:
+        if kept:
+            output.Console(out, 0).say(f"what they left is in {folder}")
+        else:
+            shutil.rmtree(folder)
+    return 0 if all(outcome.passed for outcome in outcomes) else 1
+
+
+def parts(order: Order, runtime: str) -> list[Part]:
+    """What is to be played there, the longest first: it is what the end is waited for."""
+    chosen = [each for each in order.scenarios if runtime in each.runtimes]
+    if order.short:
+        lengths = {"smoke"} if runtime == "docker" else {"smoke", "normal"}
+        chosen = [each for each in chosen if each.length in lengths]
+    chosen.sort(key=lambda each: -each.budget_s)
+    if not order.mutants:
+        return [Part(each) for each in chosen]
+    # What stands before a worker's command has no place in a container.
+    return [
+        Part(each, mutation)
+        for each in chosen
+        for mutation in each.mutations
+        if not (mutation.wrapper and runtime == "docker")
+    ]
+
+
+def _played(out: TextIO, order: Order, runtime: Runtime, folder: Path) -> list[Outcome]:
+    local.go_round_proxies(runtime.address)
+    wanted = parts(order, runtime.name)
+    console = output.Console(out, len(wanted))
+    began_s = time.monotonic()
+    outcomes = []
+    for outcome in pool.play_all(wanted, runtime, folder, order.jobs, console.progress):
+        console.ended(outcome)
+        outcomes.append(outcome)
+    took_s = time.monotonic() - began_s
+    outcomes.sort(key=lambda outcome: [part.name for part in wanted].index(outcome.name))
+    if order.junit:
+        output.write_junit(order.junit, outcomes, runtime.name, took_s)
+    if order.json:
+        output.write_json(order.json, outcomes, runtime.name, took_s)
+    console.say(output.summary(outcomes, runtime.name, took_s))
+    return outcomes
+
+
+def _runtime(out: TextIO, order: Order) -> Runtime:
+    """The one that was asked for; without a word on it docker, where that can be used."""
+    on_processes = ProcessRuntime(
+        order.worker or WORKER_COMMAND,
+        # Where our own programs are: uv makes environments in a fraction of pip's time.
+        {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"},
+    )
+    in_containers = DockerRuntime(order.image or IMAGE)
+    if order.runtime == "docker" or order.image:
+        return in_containers
+    if order.runtime == "process" or order.worker:
+        return on_processes
+    try:
+        in_containers.check()
+    except CannotRun as exc:
+        output.Console(out, 0).say(f"on the process runtime: {exc}")
+        return on_processes
+    return in_containers

@@ -1,0 +1,35 @@
+"""After exactly max_restarts restarts the worker is degraded, says so, and loses no task."""
+
+from harness import expect
+from harness.scenarios.scenario import Mutation, scenario
+from harness.scenarios.scene import Scene
+from harness.scenarios.short_lived import CRASHES, STARTUP
+
+
+@scenario(
+    budget_s=30,
+    mutations=[
+        Mutation("one restart less", red="starts", env={"RUNQY_RECOVERY_MAX_RESTARTS": "2"}),
+        Mutation("one restart more", red="starts", env={"RUNQY_RECOVERY_MAX_RESTARTS": "4"}),
+        Mutation("ends instead", red="still runs", env={"RUNQY_DEGRADED_POLICY": "exit"}),
+    ],
+    length="smoke",
+)
+def play(scene: Scene) -> None:
+    # given a process that always dies, and a task
+    scene.handler(CRASHES, startup_cmd=STARTUP)
+    (task_id,) = scene.send()
+    # when three restarts are used up
+    worker = scene.worker(RUNQY_RECOVERY_MAX_RESTARTS="3")
+    scene.degraded()
+    # then there were four starts, and there is no fifth
+    starts = len(scene.diary().of("start"))
+    expect.equal("starts until it is degraded", starts, 4)
+    scene.stays(lambda: len(scene.diary().of("start")) == starts, "nothing is started any more", 2)
+    # and the heartbeat says so, and the worker is there to say it
+    (beat,) = scene.heartbeats()
+    expect.equal("healthy", beat["healthy"], "0")
+    expect.equal("exit status while it still runs", worker.exit_status, None)
+    # and the task waits for another worker
+    place = scene.places([task_id])[0]
+    expect.true("the task waits", place in {"pending", "retry", "active"}, place)
