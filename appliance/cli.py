@@ -20,7 +20,10 @@ from appliance.exits import Exit
 if TYPE_CHECKING:
     from appliance.config.load import Loaded
 
-_USAGE = "runqy-appliance [run | validate | config | crashes | version] [--config FILE] [--json] [--help]"
+_USAGE = (
+    "runqy-appliance [run | validate | config | health | crashes | version]"
+    " [--config FILE] [--json] [--live] [--help]"
+)
 
 _HELP_HEAD = f"""usage: {_USAGE}
 
@@ -31,6 +34,8 @@ commands:
   validate   check the settings and say what is wrong with them (also -validate)
   config     print the effective settings and where each comes from, secrets masked;
              --json prints one JSON object
+  health     ask the worker that serves RUNQY_HTTP_ADDR on this machine whether it is ready (with --live:
+             whether it is alive): 0 yes, 1 no, with one line that says why, 2 without an address
   crashes    print the crash dossiers that workers of these queues left in Redis, oldest first;
              --json prints a JSON array
   version    print the version (also -version)
@@ -57,11 +62,12 @@ _EXIT_MEANINGS = {
 
 @dataclass(frozen=True)
 class Invocation:
-    """A command line that was understood; ``command`` is run, validate, config, crashes, version or help."""
+    """A command line that was understood; ``command`` is one of :data:`_COMMANDS`."""
 
     command: str
     config_file: Path | None = None
     as_json: bool = False
+    live: bool = False
 
 
 def parse(arguments: Sequence[str]) -> Invocation:
@@ -75,6 +81,7 @@ def parse(arguments: Sequence[str]) -> Invocation:
     parser.add_argument("command", nargs="?", default="")
     parser.add_argument("--config", type=Path, metavar="FILE")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--live", action="store_true")
     for flag in ("validate", "version", "help"):
         parser.add_argument(f"--{flag}", dest="flags", action="append_const", const=flag)
     parser.add_argument("-h", dest="flags", action="append_const", const="help")
@@ -94,7 +101,9 @@ def parse(arguments: Sequence[str]) -> Invocation:
     command = commands.pop() if commands else "run"
     if parsed.json and command not in ("config", "crashes"):
         parser.error("--json belongs to the commands config and crashes")
-    return Invocation(command, parsed.config, parsed.json)
+    if parsed.live and command != "health":
+        parser.error("--live belongs to the command health")
+    return Invocation(command, parsed.config, parsed.json, parsed.live)
 
 
 def execute(invocation: Invocation, environ: Mapping[str, str], cwd: Path) -> int:
@@ -135,6 +144,18 @@ def _config(invocation: Invocation, environ: Mapping[str, str], cwd: Path) -> in
     return Exit.OK
 
 
+def _health(invocation: Invocation, environ: Mapping[str, str], cwd: Path) -> int:
+    addr = _http_addr(invocation, environ, cwd)
+    if addr is None:
+        print("health: RUNQY_HTTP_ADDR is not set: the worker serves no health to ask for", file=sys.stderr)
+        return Exit.CONFIGURATION
+    from appliance.probe import check  # noqa: PLC0415
+
+    well, line = check(addr, live=invocation.live)
+    print(line)
+    return Exit.OK if well else Exit.UNHEALTHY
+
+
 def _crashes(invocation: Invocation, environ: Mapping[str, str], cwd: Path) -> int:
     loaded = _load(invocation, environ, cwd)
     _warn(loaded.warnings)
@@ -172,6 +193,7 @@ _COMMANDS: Mapping[str, Callable[[Invocation, Mapping[str, str], Path], int]] = 
     "run": _run,
     "validate": _validate,
     "config": _config,
+    "health": _health,
     "crashes": _crashes,
     "version": _version,
     "help": _help,
@@ -182,6 +204,32 @@ def _load(invocation: Invocation, environ: Mapping[str, str], cwd: Path) -> "Loa
     from appliance.config.load import load  # noqa: PLC0415
 
     return load(environ, invocation.config_file, cwd)
+
+
+def _http_addr(invocation: Invocation, environ: Mapping[str, str], cwd: Path) -> str | None:
+    """Where the worker serves, by the one setting that matters here: a probe must be fast."""
+    from appliance.config.kinds import ListenAddress, quoted  # noqa: PLC0415
+
+    kind, raw, named = ListenAddress(), environ.get("RUNQY_HTTP_ADDR", ""), ""
+    if raw:
+        named = f"RUNQY_HTTP_ADDR={quoted(raw)}"
+    elif invocation.config_file or (cwd / "config.yml").exists():
+        from appliance.config.sources import from_file  # noqa: PLC0415  brings YAML
+
+        findings = from_file(invocation.config_file, cwd, environ)
+        if not findings.complete:
+            raise ConfigurationError(tuple(findings.problems))
+        found = findings.found.get("http.addr")
+        if found is None:
+            return None
+        raw, named = str(found.raw), found.named
+    else:
+        return None
+    try:
+        return kind.parse(raw)
+    except ValueError as exc:
+        why = f" ({exc})" if str(exc) else ""
+        raise ConfigurationError((f"{named}: must be {kind.allowed}{why}",)) from exc
 
 
 def _two_dashes(argument: str) -> str:

@@ -32,7 +32,9 @@ from appliance.loops.watch import Watch
 from appliance.observe.dossier import dossier
 from appliance.observe.outbound import Outbound
 from appliance.observe.output import Output
+from appliance.observe.pulse import Pulse, Pulses
 from appliance.observe.redaction import Redactor
+from appliance.observe.report import LaneReport
 from appliance.process.environ import build_argv, build_environment
 from appliance.process.long_running import LongRunning
 from appliance.process.one_shot import OneShot
@@ -40,13 +42,15 @@ from appliance.process.supervisor import CrashReport, Hooks, ProcessSpec
 from appliance.process.work import Runner
 from appliance.queue import keys
 from appliance.queue.broker import Broker
-from appliance.queue.connection import Channel
+from appliance.queue.connection import Channel, Traffic
 from appliance.queue.settlement import Policy
 from appliance.queue.subscription import Subscription
 from appliance.queue.waiter import Waiter
 
 log = structlog.get_logger()
 
+#: Failures in a row of a connection after which Redis counts as out of reach.
+LOST_AFTER = 2
 #: Seconds to get the last outcomes into Redis when stopping.
 FINAL_SETTLE_S = 5.0
 
@@ -59,6 +63,7 @@ class Tools:
     clock: Clock
     rng: random.Random
     redactor: Redactor
+    pulses: Pulses
     worker_id: str
 
 
@@ -87,6 +92,7 @@ class Lane:
         self._stop = Event()
         self._greenlets: list[gevent.Greenlet[..., Any]] = []
         self._channels: list[Channel] = []
+        self._listening = Traffic()
         self._runner: Runner | None = None
         self._dispatcher: Dispatcher | None = None
         self._dispatching: gevent.Greenlet[..., Any] | None = None
@@ -148,6 +154,22 @@ class Lane:
         process_works = self._runner is None or self._runner.state().recovery == "idle"
         redis_works = self._dispatcher is None or not self._dispatcher.in_trouble
         return process_works and redis_works
+
+    def report(self) -> LaneReport:
+        """The lane now, for those who watch."""
+        state = self._runner.state() if self._runner else None
+        return LaneReport(
+            parent=self.parent,
+            commit=self.deployed.commit if self.deployed else None,
+            ready=state is not None and state.ready,
+            recovery=state.recovery if state else "idle",
+            redis_reachable=self._redis_reachable(),
+        )
+
+    def _redis_reachable(self) -> bool:
+        # The dispatcher of a worker that takes nothing does not notice; upkeep speaks up every second.
+        upkeep_lost = any(channel.traffic.losses_in_a_row >= LOST_AFTER for channel in self._channels)
+        return not upkeep_lost and not (self._dispatcher and self._dispatcher.in_trouble)
 
     def drain(self, hurry: Event) -> None:
         """Take nothing more and wait, at most ``shutdown_timeout``, for the tasks under way.
@@ -236,10 +258,7 @@ class Lane:
         names = [sub_queue.name for sub_queue in self.sub_queues]
         upkeep = self._channel("upkeep")
         brokers = [self._broker(channel) for channel in (self._channel("dispatch"), upkeep)]
-        sources = [
-            Source(name, Watch(name, Waiter(self.endpoint, name, self._name("watch"), upkeep), wake.set))
-            for name in names
-        ]
+        sources = [Source(name, Watch(name, self._waiter(name, upkeep), wake.set)) for name in names]
         strategy = STRATEGIES[settings.worker.queue_strategy]
         order = strategy({sub_queue.name: sub_queue.priority for sub_queue in self.sub_queues})
         dispatcher = Dispatcher(
@@ -259,7 +278,7 @@ class Lane:
         recoverer = Recoverer(brokers[1], policy, tools.clock, dispatcher.held)
         janitor = Janitor(brokers[1], tools.clock)
         forwarder = Forwarder(names, brokers[1], recoverer, janitor, tools.clock)
-        subscription = Subscription(self.endpoint, keys.CANCEL, self._name("cancel"))
+        subscription = Subscription(self.endpoint, keys.CANCEL, self._name("cancel"), self._listening)
         canceller = Canceller(subscription, dispatcher.cancel)
         self._dispatching = self._spawn("dispatcher", dispatcher.run)
         for source in sources:
@@ -269,11 +288,14 @@ class Lane:
             ("forwarder", forwarder.tick),
             ("canceller", canceller.tick),
         ):
-            self._spawn(name, partial(ticker.run, name, tick, self._stop))
+            self._spawn(name, partial(ticker.run, tick=tick, stop=self._stop))
         return dispatcher
 
-    def _spawn(self, name: str, loop: Callable[[], None]) -> "gevent.Greenlet[..., Any]":
-        greenlet = gevent.spawn(loop)
+    def _waiter(self, queue: str, control: Channel) -> Waiter:
+        return Waiter(self.endpoint, queue, self._name("watch"), control, self._listening)
+
+    def _spawn(self, name: str, loop: Callable[[Pulse], None]) -> "gevent.Greenlet[..., Any]":
+        greenlet = gevent.spawn(loop, self._tools.pulses.new(f"{name} ({self.parent})"))
         greenlet.name = name  # for the state that SIGUSR1 logs
         self._greenlets.append(greenlet)
         return greenlet

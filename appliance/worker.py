@@ -37,6 +37,7 @@ from appliance.errors import (
     StartupError,
 )
 from appliance.exits import Exit
+from appliance.face import Face
 from appliance.lane import Lane, Outlets, Tools
 from appliance.loops import ticker
 from appliance.loops.heartbeat import Heartbeat, Identity, Status, Vitals
@@ -44,7 +45,9 @@ from appliance.observe import log as logging
 from appliance.observe.dossier import DOSSIER_TTL_S, KEPT_DOSSIERS
 from appliance.observe.outbound import Outbound
 from appliance.observe.output import KEPT_LINES, LOGS_TTL_S, Output
+from appliance.observe.pulse import Pulses
 from appliance.observe.redaction import Redactor
+from appliance.observe.report import WorkerReport
 from appliance.observe.stacks import stack_lines
 from appliance.observe.system import SystemMetrics
 from appliance.queue import keys
@@ -96,11 +99,13 @@ class Worker:
         self._clock = clock
         self._redactor = redactor
         worker_id = _worker_id(rng)
+        self._pulses = Pulses(clock)
         self._tools = Tools(
             settings=settings,
             clock=clock,
             rng=rng,
             redactor=redactor,
+            pulses=self._pulses,
             worker_id=worker_id,
         )
         self._identity = Identity(
@@ -111,6 +116,7 @@ class Worker:
         )
         self._status = Status.BOOTSTRAPPING
         self._lanes: list[Lane] = []
+        self._registered = False
         self._outlets: dict[RedisEndpoint, Outlets] = {}
         self._heartbeats: list[Heartbeat] = []
         self._heart = gevent.pool.Group()
@@ -119,6 +125,7 @@ class Worker:
         self._hurry = Event()
         self._heart_stop = Event()
         self._failure: BaseException | None = None
+        self._face = Face(settings.http.addr, self._report) if settings.http.addr else None
 
     def ask_to_stop(self, number: signal.Signals) -> None:
         """Stop soon (first call) or sooner (second); called for a signal."""
@@ -170,9 +177,13 @@ class Worker:
         # Kills what bootstrap is doing, be it a git clone or a wait; nothing to do once it is over.
         bootstrap.kill()
         self._shut_down()
+        if self._face:
+            self._face.stop()
         return self._exit_status()
 
     def _bootstrap(self) -> None:
+        if self._face:
+            self._face.start()
         self._register()
         self._reach_redis()
         self._start_heartbeats()
@@ -216,6 +227,7 @@ class Worker:
             lane = Lane(registration, sub_queues, self._tools, outlets)
             lane.quiet(on=self._quiet)
             self._lanes.append(lane)
+        self._registered = True
 
     def _make_outlets(self) -> Outlets:
         worker_id = self._identity.worker_id
@@ -245,7 +257,8 @@ class Worker:
             outbound = (outlets.output.outbound, outlets.crashes)
             heartbeat = Heartbeat(channel, self._identity, self._vitals, outbound, system, self._clock)
             self._heartbeats.append(heartbeat)
-            self._heart.spawn(ticker.run, "heartbeat", heartbeat.tick, self._heart_stop)
+            pulse = self._pulses.new("heartbeat")
+            self._heart.spawn(ticker.run, pulse, heartbeat.tick, self._heart_stop)
 
     def _make_deployer(self) -> Deployer:
         settings = self._settings
@@ -257,10 +270,13 @@ class Worker:
         lane.deploy(deployer)
         lane.start(self._mind_degraded)
 
+    def _shown_status(self) -> Status:
+        return Status.QUIET if self._quiet and self._status is Status.RUNNING else self._status
+
     def _vitals(self) -> Vitals:
         states = {lane.parent: lane.runner.state() for lane in self._lanes if lane.runner is not None}
         return Vitals(
-            status=Status.QUIET if self._quiet and self._status is Status.RUNNING else self._status,
+            status=self._shown_status(),
             healthy=all(lane.healthy for lane in self._lanes),
             queues={sub.name: sub.priority for lane in self._lanes for sub in lane.sub_queues},
             recovery={
@@ -272,6 +288,14 @@ class Worker:
                 for parent, state in states.items()
             },
             commits={lane.parent: lane.deployed.commit for lane in self._lanes if lane.deployed},
+        )
+
+    def _report(self) -> WorkerReport:
+        return WorkerReport(
+            status=self._shown_status().value,
+            stopping=self._stop.is_set(),
+            lanes=tuple(lane.report() for lane in self._lanes) if self._registered else (),
+            stuck=tuple(self._pulses.troubles()),
         )
 
     def _mind_degraded(self) -> None:

@@ -278,6 +278,27 @@ class Addresses:
 
 
 @dataclass(frozen=True)
+class ListenAddress:
+    """Where to listen: a ``host:port``, without a host on all IPv4 interfaces."""
+
+    allowed: str = "host:port or :port, such as 127.0.0.1:8686, 0.0.0.0:8686 or [::]:8686"
+    unit: str = ""
+
+    def parse(self, text: str) -> str:
+        """See :class:`Kind`."""
+        found = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]{0,253}):([0-9]{1,5})", text, re.ASCII)
+        if found is None:
+            raise ValueError("a port is missing" if ":" not in text else "")
+        if not 1 <= int(found[2]) <= 65_535:
+            raise ValueError("ports are from 1 to 65535")
+        return f"{found[1] or '0.0.0.0'}:{int(found[2])}"  # noqa: S104  what ":8686" means
+
+    def show(self, value: str) -> str:
+        """See :class:`Kind`."""
+        return value
+
+
+@dataclass(frozen=True)
 class ServerUrl:
     """The base of an HTTP API; a trailing slash is dropped so that paths can be appended."""
 

@@ -18,6 +18,7 @@ from appliance.config.kinds import (
     FilePath,
     Integer,
     Kind,
+    ListenAddress,
     Number,
     QueueNames,
     ServerUrl,
@@ -396,6 +397,12 @@ OPTIONS: tuple[Option, ...] = (
         "RUNQY_ACTIVE_TIMEOUT",
         Duration("1s", "87600h", zero="off"),
         "How long a task may run, where the task does not say.",
+    ),
+    Option(
+        "http.addr",
+        "RUNQY_HTTP_ADDR",
+        ListenAddress(),
+        "Where to serve health, metrics and the status page; if not set, nowhere.",
     ),
     Option(
         "log.level",

@@ -139,6 +139,13 @@ class TaskSettings:
 
 
 @dataclass(frozen=True)
+class HttpSettings:
+    """Where health, metrics and the status page are served (``host:port``); None is nowhere."""
+
+    addr: str | None = None
+
+
+@dataclass(frozen=True)
 class LogSettings:
     """What is logged to stderr: ``level`` debug|info|warning|error, ``format`` text|json."""
 
@@ -161,4 +168,5 @@ class Settings:
     git: GitSettings = GitSettings()
     retry: RetrySettings = RetrySettings()
     tasks: TaskSettings = TaskSettings()
+    http: HttpSettings = HttpSettings()
     log: LogSettings = LogSettings()

@@ -24,6 +24,7 @@ from appliance.errors import ProcessNotReady, QueueError, QueueRejected
 from appliance.loops.intake import Intake, Source
 from appliance.loops.order import Order
 from appliance.loops.pace import HOLD_S, Pace
+from appliance.observe.pulse import Pulse
 from appliance.process.work import Cancelled, Expired, Outcome, Request, Returned, Runner
 from appliance.queue.broker import Ask, Broker, Taken, Verdict
 from appliance.queue.message import Lease, Task
@@ -186,13 +187,18 @@ class Dispatcher:
 
     # The loop ------------------------------------------------------------------------------------
 
-    def run(self) -> None:
+    def run(self, pulse: Pulse) -> None:
         """Tick until :meth:`finish`."""
-        while not self._ended:
-            self._wake.clear()
-            delay_s = self.tick()
-            if delay_s != 0:
-                self._wake.wait(delay_s)
+        try:
+            while not self._ended:
+                pulse.begin()
+                self._wake.clear()
+                delay_s = self.tick()
+                pulse.rest(delay_s)
+                if delay_s != 0:
+                    self._wake.wait(delay_s)
+        finally:
+            pulse.end()
 
     def tick(self) -> float | None:
         """Do what can be done now. Returns seconds until there may be more to do; None: when woken."""

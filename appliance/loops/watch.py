@@ -8,6 +8,7 @@ import structlog
 from gevent.event import Event
 
 from appliance.errors import QueueError
+from appliance.observe.pulse import Pulse
 from appliance.queue.waiter import Waiter
 
 log = structlog.get_logger()
@@ -46,12 +47,14 @@ class Watch:
         """Whether an id may still arrive."""
         return self._armed.is_set() or self._waiting
 
-    def run(self) -> None:
+    def run(self, pulse: Pulse) -> None:
         """Wait while armed, until :meth:`end`."""
         while not self._ended:
+            pulse.rest(None)
             self._armed.wait()
             if self._ended:
                 return
+            pulse.begin()
             self._waiting = True
             try:
                 moved = self._waiter.wait()

@@ -8,7 +8,7 @@ does its TLS (:mod:`appliance.queue.tls` says why).
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -65,15 +65,35 @@ def check(reply: Any) -> Any:
     raise QueueRejected(f"Redis refused a command: {reply}") from reply
 
 
+@dataclass(slots=True)
+class Traffic:
+    """How connections fare.
+
+    ``connects`` counts connections made, ``errors`` failures of one and error replies, ``losses_in_a_row``
+    the failures since something was answered.
+    """
+
+    connects: int = 0
+    errors: int = 0
+    losses_in_a_row: int = 0
+
+
 class Channel:
     """A connection for batches of commands; connects when first needed and again after a loss.
 
-    One batch is on the wire at a time; others wait their turn.
+    One batch is on the wire at a time; others wait their turn. ``traffic`` may be shared with others, so as
+    to count for all of them.
     """
 
     def __init__(
-        self, endpoint: RedisEndpoint, name: str, *, reply_timeout_s: float = REPLY_TIMEOUT_S
+        self,
+        endpoint: RedisEndpoint,
+        name: str,
+        *,
+        reply_timeout_s: float = REPLY_TIMEOUT_S,
+        traffic: Traffic | None = None,
     ) -> None:
+        self.traffic = traffic or Traffic()
         kind = partial(TlsConnection, endpoint.settings) if endpoint.use_tls else redis.Connection
         self._connection: Any = kind(
             host=endpoint.host,
@@ -121,6 +141,7 @@ class Channel:
         self._connection.send_command("CLIENT", "SETNAME", self._name, check_health=False)
         self._read()
         self._greeting = False
+        self.traffic.connects += 1
 
     def call(self, *command: str | bytes | int | float) -> Any:
         """Send one command and return its checked reply; raises like :meth:`batch` and :func:`check`."""
@@ -153,6 +174,7 @@ class Channel:
         except exceptions.ResponseError as reply:
             # Redis 6.2 wraps what a script ran into in words of its own.
             self._demoted |= isinstance(reply, exceptions.ReadOnlyError) or "READONLY" in str(reply)
+            self.traffic.errors += not isinstance(reply, exceptions.NoScriptError)
             return reply
 
     def _about(self, exc: Exception) -> str:
@@ -165,23 +187,32 @@ class Channel:
         try:
             yield
         except exceptions.AuthenticationError as exc:
-            self._connection.disconnect()
+            self._failed()
             user = self._endpoint.settings.username or "default"
             raise QueueUnavailable(
                 f"Redis at {self._address} does not let user {user} (RUNQY_REDIS_USERNAME) in "
                 f"with the password from the server: {exc}"
             ) from exc
         except _LOST as exc:
-            self._connection.disconnect()
+            self._failed()
             raise QueueUnavailable(f"Redis at {self._address}: {self._about(exc)}") from exc
         except exceptions.ResponseError as exc:
             # Raised while connecting: SELECT or AUTH refused.
-            self._connection.disconnect()
+            self._failed()
             raise QueueUnavailable(f"Redis at {self._address} refused the connection: {exc}") from exc
+        except QueueUnavailable:
+            self._failed()  # the Sentinels know of no Redis
+            raise
         except BaseException:
             # Killed between request and reply: what comes next on this connection is not ours.
             self._connection.disconnect()
             raise
+        self.traffic.losses_in_a_row = 0
+
+    def _failed(self) -> None:
+        self._connection.disconnect()
+        self.traffic.errors += 1
+        self.traffic.losses_in_a_row += 1
 
 
 class _Sentinels:

@@ -2,7 +2,7 @@
 
 from appliance.control.contract import RedisEndpoint
 from appliance.errors import QueueError, QueueUnavailable
-from appliance.queue.connection import Channel
+from appliance.queue.connection import Channel, Traffic
 
 #: Seconds without a word after which the connection is checked.
 QUIET_S = 30.0
@@ -11,8 +11,10 @@ QUIET_S = 30.0
 class Subscription:
     """One connection that listens; what is published while it is away is missed, as pub/sub has it."""
 
-    def __init__(self, endpoint: RedisEndpoint, topic: str, name: str) -> None:
-        self._channel = Channel(endpoint, name, reply_timeout_s=QUIET_S)
+    def __init__(
+        self, endpoint: RedisEndpoint, topic: str, name: str, traffic: Traffic | None = None
+    ) -> None:
+        self._channel = Channel(endpoint, name, reply_timeout_s=QUIET_S, traffic=traffic)
         self._topic = topic
 
     def next(self) -> str | None:

@@ -12,7 +12,7 @@ import structlog
 from appliance.control.contract import RedisEndpoint
 from appliance.errors import QueueError, QueueRejected, QueueUnavailable
 from appliance.queue import keys
-from appliance.queue.connection import REPLY_TIMEOUT_S, Channel
+from appliance.queue.connection import REPLY_TIMEOUT_S, Channel, Traffic
 
 log = structlog.get_logger()
 
@@ -24,8 +24,15 @@ BLOCK_S = 10
 class Waiter:
     """One blocked connection on one queue."""
 
-    def __init__(self, endpoint: RedisEndpoint, queue: str, name: str, control: Channel) -> None:
-        self._channel = Channel(endpoint, name, reply_timeout_s=BLOCK_S + REPLY_TIMEOUT_S)
+    def __init__(
+        self,
+        endpoint: RedisEndpoint,
+        queue: str,
+        name: str,
+        control: Channel,
+        traffic: Traffic | None = None,
+    ) -> None:
+        self._channel = Channel(endpoint, name, reply_timeout_s=BLOCK_S + REPLY_TIMEOUT_S, traffic=traffic)
         self._control = control
         self._queue = queue
         self._pending, self._active = keys.pending(queue), keys.active(queue)

@@ -21,6 +21,7 @@ from appliance.loops.dispatch import Dispatcher
 from appliance.loops.intake import HOLD_S, Source
 from appliance.loops.order import Order, strict, weighted
 from appliance.loops.watch import Watch
+from appliance.observe.pulse import Pulses
 from appliance.process.work import Deliver, Died, Failed, Outcome, Request, RunnerState, Succeeded
 from appliance.queue.broker import Ask, Broker, Exchange
 from appliance.queue.connection import Channel, Command
@@ -92,7 +93,9 @@ def start(endpoint: RedisEndpoint, db: redis.Redis) -> Iterator[Start]:
             rng=random.Random(1),
             wake=wake,
         )
-        loops = [gevent.spawn(dispatcher.run), *(gevent.spawn(s.watch.run) for s in sources)]
+        pulses = Pulses(SystemClock())
+        loops = [gevent.spawn(dispatcher.run, pulses.new("dispatch"))]
+        loops += [gevent.spawn(source.watch.run, pulses.new("watch")) for source in sources]
         started.append((dispatcher, loops, [main, control]))
         return dispatcher, runner
 
@@ -599,7 +602,7 @@ def test_a_watch_that_fails_is_tried_again_more_and_more_slowly() -> None:
 
     watch = Watch(QUEUE, NoWaiter(), lambda: watch.arm())  # noqa: PLW0108  not bound yet  # type: ignore[arg-type]
     watch.arm()
-    loop = gevent.spawn(watch.run)
+    loop = gevent.spawn(watch.run, Pulses(SystemClock()).new("watch"))
     until(lambda: len(tries) == 6, "six tries")
     loop.kill()
     pauses = [after - before for before, after in itertools.pairwise(tries)]

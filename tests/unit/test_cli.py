@@ -41,6 +41,8 @@ from tests.unit.config_garbage import REQUIRED
         ("config -config f.yml", Invocation("config", Path("f.yml"))),
         ("-config validate", Invocation("run", Path("validate"))),
         ("-validate -config f.yml", Invocation("validate", Path("f.yml"))),
+        ("health", Invocation("health")),
+        ("health --live", Invocation("health", live=True)),
         ("-h", Invocation("help")),
         ("-help", Invocation("help")),
         ("run --help", Invocation("help")),
@@ -53,7 +55,7 @@ def test_a_command_line_is_understood(line: str, invocation: Invocation) -> None
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("start", "unknown command 'start': must be one of run, validate, config, crashes, version"),
+        ("start", "unknown command 'start': must be one of run, validate, config, health, crashes, version"),
         ("run validate", "unrecognized arguments: validate"),
         ("-validate config", "one command at a time: config or validate"),
         ("-validate -version", "one command at a time: validate or version"),
@@ -61,6 +63,7 @@ def test_a_command_line_is_understood(line: str, invocation: Invocation) -> None
         ("-v", "unrecognized arguments: -v"),
         ("--verbose", "unrecognized arguments: --verbose"),
         ("-config", "expected one argument"),
+        ("run --live", "--live belongs to the command health"),
         ("--json", "--json belongs to the commands config and crashes"),
     ],
 )
@@ -180,6 +183,26 @@ def test_version_is_the_packages(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().out.startswith("runqy-appliance 0.")
 
 
+def test_health_without_an_address_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "config.yml").write_text("worker:\n  queue: a\n")
+
+    assert execute(Invocation("health"), {"RUNQY_HTTP_ADDR": ""}, tmp_path) == Exit.CONFIGURATION
+    assert "RUNQY_HTTP_ADDR is not set" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("source", ["variable", "file"])
+def test_health_refuses_an_address_that_is_none(
+    source: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    environ = {"RUNQY_HTTP_ADDR": "8686"} if source == "variable" else {}
+    (tmp_path / "config.yml").write_text("http:\n  addr: 8686\n")
+
+    assert execute(Invocation("health"), environ, tmp_path) == Exit.CONFIGURATION
+    shown = capsys.readouterr().err
+    assert {"variable": "RUNQY_HTTP_ADDR='8686'", "file": "config.yml:2"}[source] in shown
+    assert "must be host:port or :port" in shown
+
+
 # --- run
 
 
@@ -249,6 +272,7 @@ def test_a_defect_goes_through_logging_once_that_is_set_up(
 
 
 def test_every_command_that_parses_can_be_executed() -> None:
-    commands = {parse([name]).command for name in ("run", "validate", "config", "crashes", "version", "-h")}
+    names = ("run", "validate", "config", "health", "crashes", "version", "-h")
+    commands = {parse([name]).command for name in names}
 
     assert commands == set(cli._COMMANDS)

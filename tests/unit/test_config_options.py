@@ -44,6 +44,7 @@ OWN_VARIABLES = [
     ("RUNQY_REDIS_KEY_FILE", "-"),
     ("RUNQY_REDIS_SENTINELS", "-"),
     ("RUNQY_REDIS_SENTINEL_MASTER", "-"),
+    ("RUNQY_HTTP_ADDR", "-"),
     ("RUNQY_LOG_LEVEL", "info"),
     ("RUNQY_LOG_FORMAT", "text"),
     ("RUNQY_RETRY_BASE_DELAY", "10s"),
