@@ -12,7 +12,7 @@ from pathlib import Path
 from appliance import cli
 
 #: The commands that talk to Redis.
-_ON_GEVENT = ("run", "crashes")
+_ON_GEVENT = ("run", "crashes", "explain")
 #: Signals that mean something to a worker, and would end or suspend a program that has not asked for them.
 _DEFERRED = frozenset((signal.SIGTSTP, signal.SIGCONT, signal.SIGHUP, signal.SIGUSR1))
 

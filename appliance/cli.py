@@ -19,9 +19,10 @@ from appliance.exits import Exit
 
 if TYPE_CHECKING:
     from appliance.config.load import Loaded
+    from appliance.config.settings import Settings
 
 _USAGE = (
-    "runqy-appliance [run | validate | config | health | crashes | version]"
+    "runqy-appliance [run | validate | config | health | crashes | explain TASK_ID | version]"
     " [--config FILE] [--json] [--live] [--help]"
 )
 
@@ -38,6 +39,8 @@ commands:
              whether it is alive): 0 yes, 1 no, with one line that says why, 2 without an address
   crashes    print the crash dossiers that workers of these queues left in Redis, oldest first;
              --json prints a JSON array
+  explain    print where the task TASK_ID is and why it is not running, from Redis; changes nothing;
+             --json prints one JSON object; status 7 where no queue has it
   version    print the version (also -version)
 
 options:
@@ -57,17 +60,19 @@ _EXIT_MEANINGS = {
     Exit.DEPLOYMENT: "task code or its environment could not be put in place",
     Exit.STARTUP: "Redis could not be reached at start, or startup_cmd names no program",
     Exit.DEGRADED: "the task process kept crashing and the worker was told to end then",
+    Exit.UNKNOWN_TASK: "explain: no queue has a task of that id",
 }
 
 
 @dataclass(frozen=True)
 class Invocation:
-    """A command line that was understood; ``command`` is one of :data:`_COMMANDS`."""
+    """A command line that was understood; ``command`` is one of :data:`_COMMANDS`, ``operand`` a task's id."""
 
     command: str
     config_file: Path | None = None
     as_json: bool = False
     live: bool = False
+    operand: str = ""
 
 
 def parse(arguments: Sequence[str]) -> Invocation:
@@ -79,6 +84,7 @@ def parse(arguments: Sequence[str]) -> Invocation:
     # a misspelt flag mean something.
     parser = argparse.ArgumentParser("runqy-appliance", _USAGE, add_help=False, allow_abbrev=False)
     parser.add_argument("command", nargs="?", default="")
+    parser.add_argument("operand", nargs="?", default="")
     parser.add_argument("--config", type=Path, metavar="FILE")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--live", action="store_true")
@@ -87,6 +93,8 @@ def parse(arguments: Sequence[str]) -> Invocation:
     parser.add_argument("-h", dest="flags", action="append_const", const="help")
     # Not by choices=: the value of a misspelt flag would be blamed as a command, not the flag.
     parsed, unknown = parser.parse_known_args([_two_dashes(argument) for argument in arguments])
+    if parsed.operand and parsed.command != "explain":
+        unknown.insert(0, parsed.operand)
     if unknown:
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     commands_with_names = [name for name in _COMMANDS if name != "help"]
@@ -99,11 +107,13 @@ def parse(arguments: Sequence[str]) -> Invocation:
     if len(commands) > 1:
         parser.error(f"one command at a time: {' or '.join(sorted(commands))}")
     command = commands.pop() if commands else "run"
-    if parsed.json and command not in ("config", "crashes"):
-        parser.error("--json belongs to the commands config and crashes")
+    if parsed.json and command not in _WITH_JSON:
+        parser.error(f"--json belongs to the commands {' and '.join(_WITH_JSON)}")
     if parsed.live and command != "health":
         parser.error("--live belongs to the command health")
-    return Invocation(command, parsed.config, parsed.json, parsed.live)
+    if command == "explain" and not parsed.operand:
+        parser.error("explain needs the id of a task: runqy-appliance explain TASK_ID")
+    return Invocation(command, parsed.config, parsed.json, parsed.live, parsed.operand)
 
 
 def execute(invocation: Invocation, environ: Mapping[str, str], cwd: Path) -> int:
@@ -157,21 +167,44 @@ def _health(invocation: Invocation, environ: Mapping[str, str], cwd: Path) -> in
 
 
 def _crashes(invocation: Invocation, environ: Mapping[str, str], cwd: Path) -> int:
+    from appliance.crashes import read_crashes, tell_crashes  # noqa: PLC0415
+
+    def look(settings: "Settings") -> int:
+        crashes = read_crashes(settings)
+        print(json.dumps(crashes, indent=2) if invocation.as_json else tell_crashes(crashes))
+        return Exit.OK
+
+    return _look_into_redis(invocation, environ, cwd, look)
+
+
+def _explain_task(invocation: Invocation, environ: Mapping[str, str], cwd: Path) -> int:
+    from appliance.explain.reading import find  # noqa: PLC0415
+    from appliance.explain.telling import as_data, tell  # noqa: PLC0415
+
+    def look(settings: "Settings") -> int:
+        found = find(settings, invocation.operand)
+        data, text = as_data(invocation.operand, found), tell(invocation.operand, found)
+        print(json.dumps(data, indent=2) if invocation.as_json else text)
+        return Exit.OK if found.tasks else Exit.UNKNOWN_TASK
+
+    return _look_into_redis(invocation, environ, cwd, look)
+
+
+def _look_into_redis(
+    invocation: Invocation, environ: Mapping[str, str], cwd: Path, look: "Callable[[Settings], int]"
+) -> int:
     loaded = _load(invocation, environ, cwd)
     _warn(loaded.warnings)
     import structlog  # noqa: PLC0415
 
-    from appliance.crashes import read_crashes, tell_crashes  # noqa: PLC0415
     from appliance.errors import ApplianceError, RegistrationError  # noqa: PLC0415
 
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     try:
-        crashes = read_crashes(loaded.settings)
+        return look(loaded.settings)
     except ApplianceError as exc:
-        print(f"crashes: {exc}", file=sys.stderr)
+        print(f"{invocation.command}: {exc}", file=sys.stderr)
         return Exit.REGISTRATION if isinstance(exc, RegistrationError) else Exit.STARTUP
-    print(json.dumps(crashes, indent=2) if invocation.as_json else tell_crashes(crashes))
-    return Exit.OK
 
 
 def _version(*_: object) -> int:
@@ -189,12 +222,14 @@ def _help(*_: object) -> int:
     return Exit.OK
 
 
+_WITH_JSON = ("config", "crashes", "explain")
 _COMMANDS: Mapping[str, Callable[[Invocation, Mapping[str, str], Path], int]] = {
     "run": _run,
     "validate": _validate,
     "config": _config,
     "health": _health,
     "crashes": _crashes,
+    "explain": _explain_task,
     "version": _version,
     "help": _help,
 }

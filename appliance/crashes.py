@@ -1,17 +1,13 @@
 """``runqy-appliance crashes``: reads the crash dossiers that workers left in Redis."""
 
 import json
-import random
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from importlib.metadata import version
 from typing import Any
 
-from appliance.clock import SystemClock
 from appliance.config.settings import Settings
 from appliance.control.contract import RedisEndpoint
-from appliance.control.registration import Registrar
-from appliance.control.selection import plan_queues
+from appliance.control.contracts import read_contracts
 from appliance.observe.dossier import describe
 from appliance.queue import keys
 from appliance.queue.connection import Channel
@@ -26,17 +22,7 @@ def read_crashes(settings: Settings) -> list[Mapping[str, Any]]:
     Raises :class:`~appliance.errors.RegistrationError` where the server does not tell which those
     are, :class:`~appliance.errors.QueueError` where one does not answer.
     """
-    registrar = Registrar(
-        settings.server,
-        settings.bootstrap,
-        SystemClock(),
-        version("runqy-appliance"),
-        random.Random(),  # noqa: S311  jitter, not secrets
-    )
-    endpoints = {
-        registrar.register(parent).reaching_redis(settings.redis).redis
-        for parent in plan_queues(settings.worker.queues)
-    }
+    endpoints = {contract.redis for contract in read_contracts(settings)}
     found = [record for endpoint in endpoints for record in _of(endpoint)]
     return sorted(found, key=lambda record: record["at"])
 

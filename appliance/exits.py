@@ -14,3 +14,4 @@ class Exit(IntEnum):
     DEPLOYMENT = 4  # task code or its environment could not be put in place
     STARTUP = 5  # Redis out of reach at start, or a startup_cmd that names no program
     DEGRADED = 6  # the task process kept crashing and RUNQY_DEGRADED_POLICY=exit says to end
+    UNKNOWN_TASK = 7  # explain: no queue has a task of that id

@@ -41,6 +41,7 @@ STRANDED = _load("stranded")
 RECLAIM = _load("reclaim")
 RECONCILE = _load("reconcile")
 PURGE = _load("purge")
+INSPECT = _load("inspect")
 
 ALL = (
     TAKE,
@@ -57,4 +58,5 @@ ALL = (
     RECLAIM,
     RECONCILE,
     PURGE,
+    INSPECT,
 )

@@ -43,6 +43,8 @@ from tests.unit.config_garbage import REQUIRED
         ("-validate -config f.yml", Invocation("validate", Path("f.yml"))),
         ("health", Invocation("health")),
         ("health --live", Invocation("health", live=True)),
+        ("explain some-id", Invocation("explain", operand="some-id")),
+        ("explain some-id --json", Invocation("explain", as_json=True, operand="some-id")),
         ("-h", Invocation("help")),
         ("-help", Invocation("help")),
         ("run --help", Invocation("help")),
@@ -55,7 +57,10 @@ def test_a_command_line_is_understood(line: str, invocation: Invocation) -> None
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("start", "unknown command 'start': must be one of run, validate, config, health, crashes, version"),
+        (
+            "start",
+            "unknown command 'start': must be one of run, validate, config, health, crashes, explain, version",
+        ),
         ("run validate", "unrecognized arguments: validate"),
         ("-validate config", "one command at a time: config or validate"),
         ("-validate -version", "one command at a time: validate or version"),
@@ -64,7 +69,9 @@ def test_a_command_line_is_understood(line: str, invocation: Invocation) -> None
         ("--verbose", "unrecognized arguments: --verbose"),
         ("-config", "expected one argument"),
         ("run --live", "--live belongs to the command health"),
-        ("--json", "--json belongs to the commands config and crashes"),
+        ("--json", "--json belongs to the commands config and crashes and explain"),
+        ("explain", "explain needs the id of a task"),
+        ("explain one two", "unrecognized arguments: two"),
     ],
 )
 def test_a_command_line_that_makes_no_sense_is_refused(
@@ -272,7 +279,7 @@ def test_a_defect_goes_through_logging_once_that_is_set_up(
 
 
 def test_every_command_that_parses_can_be_executed() -> None:
-    names = ("run", "validate", "config", "health", "crashes", "version", "-h")
-    commands = {parse([name]).command for name in names}
+    alone = ("run", "validate", "config", "health", "crashes", "version", "-h")
+    commands = {parse([name]).command for name in alone} | {parse(["explain", "id"]).command}
 
     assert commands == set(cli._COMMANDS)
