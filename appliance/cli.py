@@ -66,7 +66,7 @@ _EXIT_MEANINGS = {
 
 @dataclass(frozen=True)
 class Invocation:
-    """A command line that was understood; ``command`` is one of :data:`_COMMANDS`, ``operand`` a task's id."""
+    """A command line that was understood; ``command`` is one of :data:`_COMMANDS`, ``operand`` a task."""
 
     command: str
     config_file: Path | None = None

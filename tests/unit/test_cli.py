@@ -59,7 +59,7 @@ def test_a_command_line_is_understood(line: str, invocation: Invocation) -> None
     [
         (
             "start",
-            "unknown command 'start': must be one of run, validate, config, health, crashes, explain, version",
+            "unknown command 'start': must be one of run, validate, config, health, crashes, explain",
         ),
         ("run validate", "unrecognized arguments: validate"),
         ("-validate config", "one command at a time: config or validate"),
