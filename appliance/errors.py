@@ -10,6 +10,7 @@
     │   └── DeploymentRejected         final: no such branch, a requirement that cannot be met
     ├── CommandFailed                  a program we ran ended badly (deploy translates it)
     ├── StartupError                   the worker cannot begin: Redis, folder, port
+    ├── StateUnusable                  the state folder does not take or give what it should
     ├── ProcessError
     │   ├── ProcessNotReady            a task was offered while the process cannot take one
     │   └── ProcessDegraded            restarts are used up and the worker was told to end then
@@ -89,6 +90,10 @@ class CommandFailed(ApplianceError):
 
 class StartupError(ApplianceError):
     """Raised when the worker cannot begin its work for a reason outside registration and deployment."""
+
+
+class StateUnusable(ApplianceError):
+    """Raised when the state folder cannot be read or written: full, read-only, no locks, no permission."""
 
 
 class ProcessError(ApplianceError):

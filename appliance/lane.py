@@ -21,7 +21,7 @@ from appliance.control.contract import Mode, Registration, SubQueue
 from appliance.deploy.deployment import Deployed, Deployer
 from appliance.loops import ticker
 from appliance.loops.canceller import Canceller
-from appliance.loops.dispatch import Dispatcher
+from appliance.loops.dispatch import Backlog, Dispatcher
 from appliance.loops.forwarder import Forwarder
 from appliance.loops.intake import Source
 from appliance.loops.janitor import Janitor
@@ -43,7 +43,7 @@ from appliance.process.work import Runner
 from appliance.queue import keys
 from appliance.queue.broker import Broker
 from appliance.queue.connection import Channel, Traffic
-from appliance.queue.settlement import Policy
+from appliance.queue.settlement import Policy, Settlement
 from appliance.queue.subscription import Subscription
 from appliance.queue.waiter import Waiter
 
@@ -170,6 +170,20 @@ class Lane:
         # The dispatcher of a worker that takes nothing does not notice; upkeep speaks up every second.
         upkeep_lost = any(channel.traffic.losses_in_a_row >= LOST_AFTER for channel in self._channels)
         return not upkeep_lost and not (self._dispatcher and self._dispatcher.in_trouble)
+
+    @property
+    def backlog(self) -> Backlog:
+        """Outcomes its Redis has not accepted yet."""
+        return self._dispatcher.backlog if self._dispatcher else Backlog(0, 0.0)
+
+    def outcomes(self) -> list[Settlement]:
+        """The same, as they are to be settled."""
+        return self._dispatcher.outcomes() if self._dispatcher else []
+
+    def deliverer(self) -> Broker:
+        """A broker on a connection of its own, to settle in the name of workers that are no more."""
+        # Not among our channels: seldom used, it may not have heard yet that Redis is back.
+        return self._broker(Channel(self.endpoint, self._name("outbox")))
 
     def drain(self, hurry: Event) -> None:
         """Take nothing more and wait, at most ``shutdown_timeout``, for the tasks under way.

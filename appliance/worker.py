@@ -41,6 +41,8 @@ from appliance.face import Face
 from appliance.lane import Lane, Outlets, Tools
 from appliance.loops import ticker
 from appliance.loops.heartbeat import Heartbeat, Identity, Status, Vitals
+from appliance.loops.keeper import Keeper
+from appliance.loops.redelivery import Redelivery
 from appliance.observe import log as logging
 from appliance.observe.dossier import DOSSIER_TTL_S, KEPT_DOSSIERS
 from appliance.observe.outbound import Outbound
@@ -52,12 +54,16 @@ from appliance.observe.stacks import stack_lines
 from appliance.observe.system import SystemMetrics
 from appliance.queue import keys
 from appliance.queue.connection import Channel
+from appliance.queue.outbox import Outbox
+from appliance.queue.settlement import Settlement
 from appliance.signals import Signals
 
 log = structlog.get_logger()
 
 #: Seconds for the last heartbeat; a Redis that hangs must not hold up the end.
 GOODBYE_S = 2.0
+#: Seconds to get outcomes that Redis did not take onto the disk; it may be as sick.
+LAST_KEEP_S = 2.0
 
 _EXITS: Sequence[tuple[type[ApplianceError], Exit]] = (
     (RegistrationError, Exit.REGISTRATION),
@@ -119,6 +125,7 @@ class Worker:
         self._registered = False
         self._outlets: dict[RedisEndpoint, Outlets] = {}
         self._heartbeats: list[Heartbeat] = []
+        self._keeper: Keeper | None = None
         self._heart = gevent.pool.Group()
         self._quiet = False
         self._stop = Event()
@@ -187,6 +194,7 @@ class Worker:
         self._register()
         self._reach_redis()
         self._start_heartbeats()
+        self._mind_outbox()
         deployer = self._make_deployer()
         jobs = [gevent.spawn(self._start_lane, lane, deployer) for lane in self._lanes]
         try:
@@ -260,6 +268,26 @@ class Worker:
             pulse = self._pulses.new("heartbeat")
             self._heart.spawn(ticker.run, pulse, heartbeat.tick, self._heart_stop)
 
+    def _mind_outbox(self) -> None:
+        """Deliver what dead workers left, before it is too late for it, and keep what we may leave."""
+        folder = self._settings.worker.state_dir
+        if folder is None:
+            return
+        brokers = {
+            (lane.endpoint.identity, sub.name): broker
+            for lane in self._lanes
+            for broker in [lane.deliverer()]
+            for sub in lane.sub_queues
+        }
+        redelivery = Redelivery(folder, brokers, self._clock)
+        redelivery.tick()
+        self._keeper = Keeper(Outbox(folder, self._identity.worker_id), self._outcomes, self._clock)
+        self._heart.spawn(ticker.run, "keeper", self._keeper.tick, self._heart_stop)
+        self._heart.spawn(ticker.run, "redelivery", redelivery.tick, self._heart_stop)
+
+    def _outcomes(self) -> list[tuple[str, Settlement]]:
+        return [(lane.endpoint.identity, outcome) for lane in self._lanes for outcome in lane.outcomes()]
+
     def _make_deployer(self) -> Deployer:
         settings = self._settings
         return Deployer(
@@ -320,6 +348,8 @@ class Worker:
     def _shut_down(self) -> None:
         self._each_lane(lambda lane: lane.drain(self._hurry))
         self._each_lane(Lane.stop)
+        if self._keeper is not None:
+            self._keeper.last(LAST_KEEP_S)
         self._status = Status.STOPPED
         self._heart_stop.set()
         self._heart.join(timeout=1.0)

@@ -189,6 +189,13 @@ OPTIONS: tuple[Option, ...] = (
         "This machine's name to the server's autoscaler.",
     ),
     Option(
+        "worker.state_dir",
+        "RUNQY_STATE_DIR",
+        FilePath("a folder that is writable or can be made", folder=True),
+        "Where outcomes that Redis does not take are kept, so that they survive the worker's death; if not "
+        "set, in memory only. Workers of one machine may share it.",
+    ),
+    Option(
         "redis.username",
         "RUNQY_REDIS_USERNAME",
         Word(255),

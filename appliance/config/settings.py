@@ -43,6 +43,7 @@ class WorkerSettings:
 
     ``queue_strategy`` says what the priorities of sub-queues mean: ``strict`` or ``weighted``.
     ``stop_grace_s`` is how long after SIGTERM whoever runs us kills us, None where that is not known.
+    ``state_dir`` None keeps nothing on disk.
     """
 
     queues: tuple[str, ...]
@@ -52,6 +53,7 @@ class WorkerSettings:
     stop_grace_s: float | None = None
     lease_duration_s: float = 30.0
     instance_id: str | None = None
+    state_dir: Path | None = None
 
 
 @dataclass(frozen=True)

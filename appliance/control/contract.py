@@ -46,6 +46,12 @@ class RedisEndpoint:
     use_tls: bool
     settings: RedisSettings = field(default_factory=RedisSettings)
 
+    @property
+    def identity(self) -> str:
+        """Which Redis this is, across starts: its place, or its name where Sentinels know the place."""
+        place = f"{self.host}:{self.port}"
+        return f"{self.settings.sentinel_master if self.settings.sentinels else place}/{self.db}"
+
 
 @dataclass(frozen=True)
 class SubQueue:

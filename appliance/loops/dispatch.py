@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 from gevent.event import Event
@@ -53,6 +53,13 @@ class _Run:
     task: Task
     request: Request
     since_s: float
+
+
+class Backlog(NamedTuple):
+    """How many outcomes wait for Redis, and for how many seconds the oldest has."""
+
+    outcomes: int
+    oldest_s: float
 
 
 #: How long the second of two tasks that share an id waits, in seconds.
@@ -121,6 +128,21 @@ class Dispatcher:
         return len(self._in_flight)
 
     @property
+    def backlog(self) -> Backlog:
+        """Outcomes Redis has not accepted yet."""
+        count = len(self._unsettled) + len(self._finished)
+        waited_s = self._clock.monotonic() - self._unsettled_since_s if self._unsettled else 0.0
+        return Backlog(count, waited_s)
+
+    def outcomes(self) -> list[Settlement]:
+        """The same, as they are to be settled.
+
+        The caller may be anybody, also while an exchange waits for a Redis that hangs.
+        """
+        self._collect()
+        return self._unsettled[:]
+
+    @property
     def in_trouble(self) -> bool:
         """Whether Redis has not done what it was asked for a while."""
         return self._troubles >= UNHEALTHY_AFTER
@@ -178,7 +200,7 @@ class Dispatcher:
             self._log.error(
                 "dispatch.unsettled",
                 tasks=[lease.task_id for lease in self.held()],
-                consequence="their leases run out and other workers retry them",
+                consequence="kept in the state folder if there is one, else their leases run out",
             )
         self._ended = True
         self._wake.set()
@@ -235,6 +257,7 @@ class Dispatcher:
             pairs = list(zip(settlements, answer.verdicts, strict=True))
             open_ = [settlement for settlement, verdict in pairs if verdict is None]
             self._unsettled[: len(settlements)] = open_
+            self._unsettled_since_s = self._unsettled_since_s if open_ else now_s
             for settlement, verdict in pairs:
                 if verdict is not None:
                     self._settled(settlement, verdict)

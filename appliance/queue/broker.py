@@ -97,6 +97,11 @@ class Broker:
         self._keep_results = keep_results
         self._complained = False
 
+    @property
+    def keeps_results(self) -> bool:
+        """Whether a completed task stays in Redis; if not, its hash is deleted at once."""
+        return self._keep_results
+
     def exchange(self, settlements: Sequence[Settlement], asks: Sequence[Ask]) -> Exchange:
         """Settle what finished and take what is next, in one round trip.
 

@@ -38,6 +38,7 @@ OWN_VARIABLES = [
     ("RUNQY_LEASE_DURATION", "30s"),
     ("RUNQY_STOP_GRACE", "-"),
     ("RUNQY_INSTANCE_ID", "-"),
+    ("RUNQY_STATE_DIR", "-"),
     ("RUNQY_REDIS_USERNAME", "-"),
     ("RUNQY_REDIS_CA_FILE", "-"),
     ("RUNQY_REDIS_CERT_FILE", "-"),
