@@ -301,6 +301,7 @@ def _e2e(arguments: Sequence[str]) -> int:
     add("--keep", action="store_true", help="keep logs and files, and say where")
     add("--junit", type=Path, metavar="FILE", help="outcomes as CI services read them")
     add("--json", type=Path, metavar="FILE", help="outcomes with timelines")
+    add("--report", type=Path, metavar="FOLDER", help="a page and a picture of what happened, for people")
     options = parser.parse_args(arguments)
     if options.worker and options.runtime == "docker":
         parser.error("--worker: a command is for the process runtime; --image is for containers")
@@ -327,6 +328,7 @@ def _e2e(arguments: Sequence[str]) -> int:
             keep=options.keep,
             junit=options.junit,
             json=options.json,
+            report=options.report,
         ),
     )
 

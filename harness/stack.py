@@ -97,9 +97,11 @@ class Stack:
             **(env or {}),
         }
         worker = self.runtime.worker(name, variables, folder, memory_bytes=memory_bytes)
-        self.workers.append(worker)
         self._exits.callback(worker.close)
-        return worker.start()
+        worker.start()
+        # Only now: who looks at the workers from another thread may ask them anything.
+        self.workers.append(worker)
+        return worker
 
     def client(self) -> Any:
         """The SDK's own client, with a key that may enqueue."""

@@ -2,12 +2,15 @@
 
 import json
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 from xml.etree import ElementTree
 
 from harness.e2e.play import Outcome
+from harness.report.model import Report, Section, Table
+from harness.timeline import Event
 
 _GREEN, _RED, _DIM, _PLAIN = "\x1b[32m", "\x1b[31m", "\x1b[2m", "\x1b[0m"
 _MARGIN = "        "
@@ -61,6 +64,38 @@ def summary(outcomes: Sequence[Outcome], runtime: str, seconds: float) -> str:
     failed = [outcome.name for outcome in outcomes if not outcome.passed]
     what = f"{len(outcomes)} played on the {runtime} runtime in {seconds:.0f} s"
     return f"{what}: {len(failed)} failed ({', '.join(failed)})" if failed else f"{what}: all ok"
+
+
+def report(outcomes: Sequence[Outcome], runtime: str, seconds: float) -> Report:
+    """The same for people, with what happened in each scenario."""
+    sections = [
+        Section(
+            title=outcome.name,
+            claim=outcome.claim,
+            passed=outcome.passed,
+            seconds=outcome.seconds,
+            events=[Event.from_json(each) for each in outcome.timeline],
+            problem="\n".join(part for part in (outcome.problem, outcome.diagnosis) if part),
+            again=f"runqy-harness e2e --runtime {runtime} --only {outcome.name.partition(' ')[0]}",
+        )
+        for outcome in outcomes
+    ]
+    rows = [
+        (
+            outcome.name,
+            "ok" if outcome.passed else "FAIL",
+            f"{outcome.seconds:.1f} s",
+            outcome.claim,
+        )
+        for outcome in outcomes
+    ]
+    return Report(
+        title="runqy-harness e2e",
+        summary=summary(outcomes, runtime, seconds),
+        made_at=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+        sections=sections,
+        tables=[Table("Scenarios", ("scenario", "verdict", "took", "claim"), rows)],
+    )
 
 
 def write_json(path: Path, outcomes: Sequence[Outcome], runtime: str, seconds: float) -> None:

@@ -15,6 +15,7 @@ from harness.e2e import output, pool
 from harness.e2e.play import Outcome, Part
 from harness.failure import CommandFailed
 from harness.redis import RedisUnavailable, find_redis_server
+from harness.report import write
 from harness.runtimes.docker import IMAGE, DockerRuntime
 from harness.runtimes.process import ProcessRuntime
 from harness.runtimes.protocol import CannotRun, Runtime
@@ -38,6 +39,7 @@ class Order:
     keep: bool = False
     junit: Path | None = None
     json: Path | None = None
+    report: Path | None = None
 
 
 def run(out: TextIO, order: Order) -> int:
@@ -100,6 +102,9 @@ def _played(out: TextIO, order: Order, runtime: Runtime, folder: Path) -> list[O
         output.write_junit(order.junit, outcomes, runtime.name, took_s)
     if order.json:
         output.write_json(order.json, outcomes, runtime.name, took_s)
+    if order.report:
+        for line in write.write(output.report(outcomes, runtime.name, took_s), order.report):
+            console.say(line)
     console.say(output.summary(outcomes, runtime.name, took_s))
     return outcomes
 
