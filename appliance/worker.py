@@ -282,8 +282,8 @@ class Worker:
         redelivery = Redelivery(folder, brokers, self._clock)
         redelivery.tick()
         self._keeper = Keeper(Outbox(folder, self._identity.worker_id), self._outcomes, self._clock)
-        self._heart.spawn(ticker.run, "keeper", self._keeper.tick, self._heart_stop)
-        self._heart.spawn(ticker.run, "redelivery", redelivery.tick, self._heart_stop)
+        self._heart.spawn(ticker.run, self._pulses.new("keeper"), self._keeper.tick, self._heart_stop)
+        self._heart.spawn(ticker.run, self._pulses.new("redelivery"), redelivery.tick, self._heart_stop)
 
     def _outcomes(self) -> list[tuple[str, Settlement]]:
         return [(lane.endpoint.identity, outcome) for lane in self._lanes for outcome in lane.outcomes()]
