@@ -4,7 +4,7 @@ SHELL := /bin/sh
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help venv system demo lint types layers unit integration base image harness-image image-test test bench reference lock clean
+.PHONY: help venv system demo lint types layers unit integration base image harness-image image-test test chaos bench reference lock clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,6 +57,12 @@ image-test: venv system ## Tests of the image, with a Docker engine
 # One pytest run, so that its summary is the last line and says everything.
 test: lint types layers system ## Everything: lint, types, layers, all tests
 	$(PYTEST)
+
+# SEED empty is any seed: a run that fails says which it was.
+DURATION ?= 30s
+WORKERS ?= 3
+chaos: venv system ## Workers under random load and faults, judged by invariants (SEED=, DURATION=30s, WORKERS=3)
+	$(BIN)/runqy-harness chaos $(if $(SEED),--seed $(SEED)) --duration $(DURATION) --workers $(WORKERS) $(CHAOS)
 
 # The worker and its peers, each in an environment of its own: what a tool of ours brings along (rich, say)
 # would count as the worker's memory, and arq wants an older redis than it does.

@@ -12,10 +12,10 @@ from itertools import pairwise
 
 from harness.history import ENDS, History, Life, Run, Sent, Transition, Trouble
 
+#: Kinds of trouble that mean more than that there was some.
+WORKER_STOPPED, TASK_PROCESS_KILLED = "worker stopped", "task process killed"
 #: Seconds by which an observation may be late on a busy machine.
 SLACK_S = 0.5
-#: Troubles that keep a worker from starting, and those it cannot have noticed to be over yet.
-_NOTICES_S = 15.0
 
 
 @dataclass(frozen=True)
@@ -49,16 +49,29 @@ class Facts:
         return {run.run_id: run for run in self.history.runs}
 
     @cached_property
+    def sent(self) -> dict[str, Sent]:
+        """Tasks by their id."""
+        return {sent.task_id: sent for sent in self.history.sent}
+
+    @cached_property
     def lives(self) -> dict[str, Life]:
         """Workers' lives by name."""
         return {life.worker: life for life in self.history.lives}
 
-    def troubles(self, targets: set[str], from_s: float, to_s: float) -> list[Trouble]:
-        """Those that hit one of ``targets`` at some time in between."""
+    def overran(self, run: Run) -> bool:
+        """Whether its task's limit passed during a run."""
+        sent = self.sent.get(run.task_id)
+        return bool(sent and sent.timeout_s and run.seen_s - run.began_s >= sent.timeout_s - SLACK_S)
+
+    def troubles(self, targets: set[str], from_s: float, to_s: float, kind: str = "") -> list[Trouble]:
+        """Those (of ``kind``) that hit one of ``targets`` at some time in between."""
         return [
             trouble
             for trouble in self.history.troubles
-            if trouble.target in targets and trouble.began_s <= to_s and trouble.ended_s >= from_s
+            if trouble.target in targets
+            and kind in {"", trouble.kind}
+            and trouble.began_s <= to_s
+            and trouble.ended_s + trouble.lingers_s >= from_s
         ]
 
     def held_from_s(self, transition: Transition) -> float:
@@ -173,15 +186,19 @@ def _explained(facts: Facts, charge: Transition) -> bool:
         hit = facts.troubles({charge.worker, "redis"}, begin_s, charge.before_s)
         return ended or bool(hit)
     held = [run for run in facts.history.runs if charge.worker in {"", run.worker}]
-    if any(
-        run.task_id == charge.task_id and from_s <= run.began_s <= charge.before_s and run.outcome != "ok"
+    own = [run for run in held if run.task_id == charge.task_id and from_s <= run.began_s <= charge.before_s]
+    if any(run.outcome in {"retry", "fail", "crash"} or facts.overran(run) for run in own):
+        return True
+    if facts.troubles({charge.worker}, from_s, charge.before_s, TASK_PROCESS_KILLED):
+        return True
+    # Its process ended, be it in its own run or in another's that it waited behind. A worker that was asked
+    # to end has itself ended the process, and that is nobody's failure.
+    life = facts.lives.get(charge.worker)
+    draining = life is not None and life.asked_s is not None and life.asked_s <= charge.after_s
+    return any(
+        (run.outcome == "crash" or (run.outcome == "" and not draining))
+        and from_s - SLACK_S <= (run.ended_s or run.seen_s) <= charge.before_s
         for run in held
-    ):
-        return True  # it failed, or did not come to its end because its process did
-    # It waited in a process that ended under another task, or that we ended while it was idle.
-    return any(run.ended_s is None and from_s <= run.seen_s <= charge.before_s for run in held) or any(
-        trouble.kind == "task process killed"
-        for trouble in facts.troubles({charge.worker}, from_s, charge.before_s)
     )
 
 
@@ -192,8 +209,7 @@ def _drained_in_time(facts: Facts) -> Found:
         took_s = life.ended_s - life.asked_s
         stood_s = sum(
             min(trouble.ended_s, life.ended_s) - max(trouble.began_s, life.asked_s)
-            for trouble in facts.troubles({life.worker}, life.asked_s, life.ended_s)
-            if trouble.kind == "worker stopped"
+            for trouble in facts.troubles({life.worker}, life.asked_s, life.ended_s, WORKER_STOPPED)
         )
         if took_s - stood_s > facts.history.rules.drain_s:
             yield (
@@ -208,7 +224,7 @@ def _ends_only_when_told(facts: Facts) -> Found:
     for life in facts.history.lives:
         if life.asked_s is not None or life.killed:
             continue
-        hit = facts.troubles({life.worker, "redis"}, life.began_s - _NOTICES_S, life.ended_s)
+        hit = facts.troubles({life.worker, "redis"}, life.began_s, life.ended_s)
         if not (hit and life.status in facts.history.rules.start_failures):
             yield "", f"{life.worker} ended by itself with exit status {life.status}"
 
@@ -289,7 +305,8 @@ def story(history: History, task_id: str) -> list[tuple[float, str]]:
     for life in history.lives:
         if life.worker in workers and first_s <= life.ended_s <= last_s:
             lines.append((life.ended_s, f"{life.worker} ended with status {life.status}"))
-    return sorted(lines)
+    # By time alone: what happened at the same moment stays in its order.
+    return sorted(lines, key=lambda line: line[0])
 
 
 def _told(each: Transition) -> str:

@@ -6,6 +6,8 @@ is allowed, with exit status 2. A command that fails says why in one sentence, w
 
 import argparse
 import os
+import random
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -24,6 +26,7 @@ _HELP = """usage: runqy-harness COMMAND [options]      (runqy-harness COMMAND --
   enqueue    send tasks to it, or to any runqy server, and print ids or results
   handlers   the example handlers: what each does, what may be set, what comes of it
   e2e        play scenarios against a worker: what it claims, shown on processes or containers
+  chaos      workers under random load and random faults from a seed, judged by invariants
   bench      measure the worker beside those a user would pick instead
 """
 
@@ -333,6 +336,46 @@ def _e2e(arguments: Sequence[str]) -> int:
     )
 
 
+def _chaos(arguments: Sequence[str]) -> int:
+    parser = _Parser(
+        "chaos",
+        "Workers under random load and random faults, both a function of the seed: then everything has to "
+        "settle, and what happened has to keep every invariant. Exit status 1 says that it did not.",
+    )
+    add = parser.add_argument
+    add("--seed", type=values.whole(0), metavar="N", help="the same again for the same N (default: any)")
+    add("--duration", type=values.seconds, default=60.0, metavar="TIME", help="such as 30s (default: 60s)")
+    add("--workers", type=values.whole(1, 20), default=3, metavar="N", help="default: 3")
+    add("--runtime", choices=("process",), default="process", help="where workers run (default: process)")
+    add(
+        "--worker",
+        type=values.command,
+        metavar="COMMAND",
+        help="the worker, as a shell would split it; default: this project's",
+    )
+    add("--calm", action="store_true", help="the load alone, without a fault")
+    add("--report", type=Path, metavar="DIR", help="verdict, timeline, stories and logs, as files")
+    add("--json", type=Path, metavar="FILE", help="the summary as JSON")
+    options = parser.parse_args(arguments)
+    from harness.chaos import command  # noqa: PLC0415
+
+    seed = random.randrange(1_000_000) if options.seed is None else options.seed
+    words = ["runqy-harness", "chaos", "--seed", str(seed), "--duration", f"{options.duration:g}s"]
+    words += ["--workers", str(options.workers), *(["--calm"] if options.calm else [])]
+    words += ["--worker", shlex.join(options.worker)] if options.worker else []
+    wish = command.Wish(
+        seed=seed,
+        duration_s=options.duration,
+        workers=options.workers,
+        calm=options.calm,
+        again=shlex.join(words),
+        command=options.worker,
+        report=options.report,
+        json=options.json,
+    )
+    return command.execute(wish, sys.stdout)
+
+
 def _add_server_options(parser: "_Parser") -> None:
     add = parser.add_argument
     add("--host", default=local.HOST, metavar="HOST", help=f"to listen on (default: {local.HOST})")
@@ -451,6 +494,7 @@ _COMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = {
     "serve": _serve,
     "enqueue": _enqueue,
     "handlers": _handlers,
+    "chaos": _chaos,
     "bench": _bench,
     "e2e": _e2e,
 }

@@ -16,7 +16,7 @@ class Sent:
     """A task Redis acknowledged.
 
     ``must`` is the only end it may come to, empty where both are right; ``digest`` is what a right result
-    says of the payload, empty where there is no result to compare.
+    says of the payload, empty where there is no result to compare. ``timeout_s`` 0 is none.
     """
 
     task_id: str
@@ -25,6 +25,7 @@ class Sent:
     at_s: float
     due_s: float
     retry: int
+    timeout_s: float = 0.0
     must: str = ""
     digest: str = ""
     unique_key: str = ""
@@ -77,12 +78,16 @@ class Transition:
 
 @dataclass(frozen=True)
 class Trouble:
-    """A fault that was injected. ``target`` is a worker's name, or ``redis``."""
+    """A fault that was injected. ``target`` is a worker's name, or ``redis``.
+
+    For ``lingers_s`` after its end it may still be felt: a time-out runs, a worker waits to try again.
+    """
 
     kind: str
     target: str
     began_s: float
     ended_s: float
+    lingers_s: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -151,6 +151,14 @@ class Ledger:
         self._now_s = 0.0
         self._undated = 0
 
+    def close(self) -> None:
+        """Nothing more comes: put the names workers gave in place of their ids (none: they gave no name).
+
+        Not earlier, since a heartbeat may come later than the first task that is taken.
+        """
+        named = (replace(each, worker=self._workers.get(each.worker, "")) for each in self.transitions)
+        self.transitions = list(named)
+
     def apply(self, commands: Sequence[Sequence[bytes]]) -> None:
         """Take in what happened at once: a command, or those of one transaction."""
         touched: dict[tuple[str, str], _Seen] = {}
@@ -207,7 +215,7 @@ class Ledger:
                 state=task.state,
                 after_s=self._now_s,
                 before_s=math.inf,
-                worker=self._workers.get(owner, owner),
+                worker=owner,
                 attempt=task.number("attempt"),
                 lease_until_s=before.lease_until_s,
                 charged=before.state == "active" and ends_badly,
@@ -238,6 +246,7 @@ def read(folder: Path) -> Ledger:
                 transaction.append(command)
             else:
                 ledger.apply([command])
+    ledger.close()
     return ledger
 
 

@@ -35,6 +35,15 @@ def whole(least: int, most: int | None = None) -> Callable[[str], int]:
     return read
 
 
+def seconds(text: str) -> float:
+    """A length of time: ``30s``, ``2m``, ``500ms``."""
+    found = re.fullmatch(r"([0-9]{1,6}(?:\.[0-9]{1,3})?)(ms|s|m)", text)
+    length_s = float(found[1]) * {"ms": 0.001, "s": 1, "m": 60}[found[2]] if found else 0.0
+    if length_s <= 0:
+        raise _wrong(text, "a length of time such as 30s or 2m")
+    return length_s
+
+
 def folder(text: str) -> Folder:
     """A folder that exists."""
     path = Path(text)

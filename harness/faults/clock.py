@@ -29,6 +29,9 @@ def find_library() -> Path:
 def skewed(offset_s: float) -> Mapping[str, str]:
     """Variables for a program, and for all it starts, whose wall clock is ``offset_s`` ahead (behind: less
     than 0). What measures durations (the monotonic clock) is right. Raises :class:`Unavailable`.
+
+    Python's own ``time.sleep`` does not survive it (libfaketime shifts absolute times of the monotonic clock
+    nevertheless); gevent's does. Task code is better started through ``env -u LD_PRELOAD``.
     """
     return {
         "LD_PRELOAD": str(find_library()),

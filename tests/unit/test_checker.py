@@ -1,6 +1,7 @@
 """The checker, by a run that is right and, for each invariant, one that is not in that respect alone."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -198,6 +199,17 @@ def test_a_process_that_was_killed_explains_the_charge_of_every_task_it_had() ->
     assert check(replace(history, troubles=[killed])) == []
 
 
+def test_a_drain_that_ends_a_run_explains_no_charge_and_a_limit_that_passed_does() -> None:
+    charge = moved("active", "retry", 16.0, lease_until_s=18.0, charged=True, retried=1, error="SIGTERM")
+    again = moved("active", "completed", 19.0, attempt=2, run_id="r2", digest="d1")
+    runs = [run_("r1", 14.0, None, "", seen_s=15.9), run_("r2", 18.2, 18.9)]
+    history = with_transitions(moved("pending", "active", 13.9), charge, again, runs=runs)
+    assert [violation.invariant for violation in check(history)] == ["every retry charged is explained"]
+
+    assert check(replace(history, sent=[replace(RIGHT.sent[0], timeout_s=1.0)])) == []
+    assert check(replace(history, lives=[Life("w1", 9.0, 20.0, 0, asked_s=19.5)])) == []
+
+
 def test_time_that_a_worker_stood_still_is_not_counted_as_draining() -> None:
     slow = replace(RIGHT, lives=[Life("w1", 9.0, 24.0, 0, asked_s=15.0)])
     assert check(replace(slow, troubles=[Trouble("worker stopped", "w1", 16.0, 19.0)])) == []
@@ -222,3 +234,9 @@ def test_the_story_of_a_task_is_its_events_and_the_faults_they_fall_into_in_orde
     ]
     assert any("the lease of w1 had run out" in text for text in told)
     assert told[-1] == "active → completed"
+
+
+def test_the_documentation_lists_every_invariant_in_its_order() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "chaos.md").read_text()
+    rows = [line.split(" | ")[0].removeprefix("| ") for line in page.splitlines() if line.startswith("| ")]
+    assert [row for row in rows if row in checker.INVARIANTS] == list(checker.INVARIANTS)

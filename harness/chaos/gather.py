@@ -1,0 +1,89 @@
+"""The history of a run of chaos, from what it left behind: diaries, Redis's file, logs, the crew's lives."""
+
+import re
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import redis
+
+from harness import asynq, ledger
+from harness.chaos.crew import Place
+from harness.chaos.plan import SUB_QUEUES
+from harness.diary import Diary
+from harness.history import History, Rules, Run, Sent, Trouble
+
+
+def runs(diary: Path) -> list[Run]:
+    """What the task processes did, with the monotonic clock they share with us put into unix seconds."""
+    offset_s = time.time() - time.monotonic()
+    seen_s = {
+        int(path.suffix[1:]): int(path.read_text() or 0) / 1e9 + offset_s
+        for path in diary.parent.glob(f"{diary.name}.*")
+        if re.fullmatch(r"\.[0-9]+", path.suffix)
+    }
+    entries = Diary.of_file(diary)
+    ends = {entry.more["run"]: entry for entry in entries.of("end")}
+    found = []
+    for entry in entries.of("begin"):
+        run_id = entry.more["run"]
+        end = ends.get(run_id)
+        began_s = entry.mono_ns / 1e9 + offset_s
+        found.append(
+            Run(
+                run_id=run_id,
+                task_id=entry.task_id or "",
+                worker=entry.more["worker"],
+                pid=entry.pid,
+                began_s=began_s,
+                seen_s=max(began_s, seen_s.get(entry.pid, 0.0)),
+                ended_s=end.mono_ns / 1e9 + offset_s if end else None,
+                outcome=end.more["outcome"] if end else "",
+            )
+        )
+    return found
+
+
+def history(
+    rules: Rules,
+    sent: Sequence[Sent],
+    troubles: Iterable[Trouble],
+    places: Sequence[Place],
+    db: redis.Redis,
+    redis_folder: Path,
+    diary: Path,
+    secrets: Mapping[str, str],
+) -> History:
+    """Everything. A trouble whose target is a place's number becomes one of each worker it fell upon."""
+    book = ledger.read(redis_folder)
+    lives = [life for place in places for life in place.lives]
+    locks = [each.unique_key for each in sent if each.unique_key]
+    texts = {
+        f"the log of worker {log.name}": log.log_path.read_bytes() for each in places for log in each.logs
+    }
+    for path in ledger.files(redis_folder):
+        texts["what was written to Redis"] = texts.get("what was written to Redis", b"") + path.read_bytes()
+    return History(
+        rules=rules,
+        sent=tuple(sent),
+        runs=runs(diary),
+        transitions=book.transitions,
+        troubles=[each for trouble in troubles for each in _of_workers(trouble, places)],
+        lives=lives,
+        places={each.task_id: asynq.where_is(db, each.queue, each.task_id) for each in sent},
+        misplaced=book.misplaced,
+        locks=frozenset(lock for lock in locks if db.exists(lock)),
+        counters={queue: asynq.get_counters(db, queue) for queue in SUB_QUEUES},
+        secrets=secrets,
+        texts=texts,
+    )
+
+
+def _of_workers(trouble: Trouble, places: Sequence[Place]) -> Iterable[Trouble]:
+    if not trouble.target.isdigit():
+        return [trouble]
+    return [
+        Trouble(trouble.kind, life.worker, trouble.began_s, trouble.ended_s, trouble.lingers_s)
+        for life in places[int(trouble.target)].lives
+        if life.began_s <= trouble.ended_s + trouble.lingers_s and life.ended_s >= trouble.began_s
+    ]

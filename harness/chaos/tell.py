@@ -1,0 +1,144 @@
+"""What is said of a run of chaos: progress, summary, verdict; also as JSON and as a folder of evidence."""
+
+import json
+import os
+import shutil
+import time
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+from harness import checker
+from harness.chaos.run import SETTLE_S, Outcome
+from harness.history import ENDS
+
+#: Tasks whose story is told, and lines of it: more than that nobody reads.
+_STORIES, _LINES = 3, 60
+_GREEN, _RED, _PLAIN = "\x1b[32m", "\x1b[31m", "\x1b[0m"
+#: Seconds between two lines of progress where they are not overwritten.
+_PLAIN_EVERY_S = 10.0
+
+
+class Progress:
+    """Says how far a run is: on a terminal in one line that changes, elsewhere now and then."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._lively = out.isatty()
+        self._next_s = 0.0
+
+    def __call__(self, text: str) -> None:
+        """Say ``text``, if it is time to say something again."""
+        now_s = time.monotonic()
+        if now_s < self._next_s:
+            return
+        self._next_s = now_s + (0.2 if self._lively else _PLAIN_EVERY_S)
+        self._out.write(f"\r\x1b[K  … {text}" if self._lively else f"  … {text}\n")
+        self._out.flush()
+
+    def end(self) -> None:
+        """What comes next has the line for itself."""
+        if self._lively:
+            self._out.write("\r\x1b[K")
+
+
+def summary(outcome: Outcome) -> dict[str, Any]:
+    """The figures, as JSON."""
+    history = outcome.history
+    sent = {each.task_id: each.behaviour for each in history.sent}
+    ends = Counter(place if place in ENDS else "unsettled" for place in history.places.values())
+    charges = [each for each in history.transitions if each.charged]
+    by_lease = sum(each.lease_until_s is not None and each.lease_until_s <= each.before_s for each in charges)
+    return {
+        "seed": outcome.plan.seed,
+        "duration_s": outcome.plan.duration_s,
+        "workers": outcome.plan.workers,
+        "tasks": {"sent": len(sent), **ends},
+        "behaviours": dict(Counter(sent.values()).most_common()),
+        "faults": dict(outcome.injected.most_common()),
+        "skipped": list(outcome.skipped),
+        "workers_started_again": outcome.restarts,
+        "task_processes": len({(run.worker, run.pid) for run in history.runs}),
+        "runs": len(history.runs),
+        "charges": {"lease ran out": by_lease, "failure or death": len(charges) - by_lease},
+        "longest_wait_s": round(checker.longest_wait_s(history), 3),
+        "settled_s": round(outcome.settled_s, 1),
+        "violations": [vars(violation) for violation in outcome.violations],
+    }
+
+
+def say(outcome: Outcome, again: str, out: TextIO) -> None:
+    """Print the summary and the verdict; ``again`` is the command that runs it again."""
+    figures = summary(outcome)
+    tasks = dict(figures["tasks"])
+    sent = tasks.pop("sent")
+    within = f"all within {figures['settled_s']:g} s" if "unsettled" not in tasks else "NOT all within"
+    lines = {
+        "tasks": f"{sent} sent: {_listed(tasks)}",
+        "of them": _listed(figures["behaviours"]),
+        "faults": f"{outcome.injected.total()} injected: {_listed(figures['faults'])}",
+        "restarts": f"{figures['workers_started_again']} workers, {figures['task_processes']} task processes",
+        "retries": f"{sum(figures['charges'].values())} charged: {_listed(figures['charges'])}",
+        "settled": f"{within} of the end of the faults (bound: {SETTLE_S:g} s)",
+        "longest": f"a task waited {figures['longest_wait_s']:g} s to be taken for the first time",
+    }
+    lines |= {"skipped": "; ".join(outcome.skipped)} if outcome.skipped else {}
+    for name, text in lines.items():
+        print(f"  {name:<9} {text}", file=out)
+    if not outcome.violations:
+        good = _paint(out, _GREEN, "✓")
+        print(f"{good} seed {outcome.plan.seed}: all {len(checker.INVARIANTS)} invariants hold", file=out)
+        return
+    _say_violations(outcome, again, out)
+
+
+def _say_violations(outcome: Outcome, again: str, out: TextIO) -> None:
+    broken = Counter(violation.invariant for violation in outcome.violations)
+    print(
+        f"{_paint(out, _RED, '✗')} seed {outcome.plan.seed}: {len(broken)} invariants do not hold", file=out
+    )
+    for invariant, count in broken.items():
+        print(f"  {invariant}: violated {count} times", file=out)
+        for violation in [each for each in outcome.violations if each.invariant == invariant][:_STORIES]:
+            print(f"    {violation.task_id or 'the run'}: {violation.what}", file=out)
+    offending = dict.fromkeys(each.task_id for each in outcome.violations if each.task_id)
+    for task_id in list(offending)[:_STORIES]:
+        print(f"\n  the history of {task_id} (seconds from its beginning):", file=out)
+        told = checker.story(outcome.history, task_id)
+        for at_s, text in told[:_LINES]:
+            print(f"    {at_s - told[0][0]:8.3f}  {text}", file=out)
+    print(f"\n  run it again: {again}", file=out)
+
+
+def write_report(outcome: Outcome, again: str, folder: Path) -> None:
+    """The evidence: ``verdict.json``, ``timeline.jsonl`` and ``stories.txt``, workers' logs."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(outcome, again, folder / "verdict.json")
+    timeline = outcome.timeline
+    for run in outcome.history.runs:
+        fields = {"pid": run.pid, "task_id": run.task_id}
+        timeline.record(run.worker, "diary.begin", at_s=run.began_s, **fields)
+        if run.ended_s is not None:
+            timeline.record(run.worker, "diary.end", at_s=run.ended_s, outcome=run.outcome, **fields)
+    timeline.write(folder / "timeline.jsonl")
+    for name, path in outcome.logs.items():
+        shutil.copyfile(path, folder / f"worker-{name}.log")
+    stories = []
+    for task_id in dict.fromkeys(each.task_id for each in outcome.violations if each.task_id):
+        told = checker.story(outcome.history, task_id)
+        stories += [task_id, *(f"{at_s:.3f}  {text}" for at_s, text in told), ""]
+    (folder / "stories.txt").write_text("\n".join(stories))
+
+
+def write_json(outcome: Outcome, again: str, path: Path) -> None:
+    """The summary, with the command that runs it again."""
+    path.write_text(json.dumps({**summary(outcome), "again": again}, indent=2) + "\n")
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in counts.items()) or "none"
+
+
+def _paint(out: TextIO, colour: str, text: str) -> str:
+    return f"{colour}{text}{_PLAIN}" if out.isatty() and "NO_COLOR" not in os.environ else text

@@ -1,0 +1,65 @@
+"""A short run of chaos by its command, as `make chaos` has it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness import cli
+from harness.checker import INVARIANTS
+from harness.timeline import Timeline
+
+
+def chaos(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "harness", "chaos", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=110, check=False)
+
+
+def test_a_seeded_run_keeps_every_invariant_and_says_what_was_done(tmp_path: Path) -> None:
+    told = chaos("--seed", "6", "--duration", "8s", "--workers", "2", "--report", str(tmp_path))
+
+    assert told.returncode == 0, told.stdout + told.stderr
+    assert f"✓ seed 6: all {len(INVARIANTS)} invariants hold" in told.stdout
+    verdict = json.loads((tmp_path / "verdict.json").read_text())
+    tasks = verdict["tasks"]
+    assert tasks["completed"] + tasks.get("archived", 0) == tasks["sent"] > 50
+    assert sum(verdict["faults"].values()) >= 6
+    assert verdict["violations"] == []
+    assert verdict["again"] == "runqy-harness chaos --seed 6 --duration 8s --workers 2"
+    timeline = Timeline.read(tmp_path / "timeline.jsonl")
+    began, ended = timeline.of("fault.began"), timeline.of("fault.ended")
+    assert len(began) == len(ended) > 0
+    assert len(timeline.of("diary.begin")) == verdict["runs"]
+
+
+def test_a_worker_that_does_nothing_is_a_failure_that_names_the_tasks_and_how_to_run_it_again(
+    tmp_path: Path,
+) -> None:
+    idle = tmp_path / "idle.py"
+    idle.write_text("import sys; print('not today'); sys.exit(4)\n")
+
+    told = chaos("--seed", "1", "--duration", "1s", "--workers", "1", "--worker", f"{sys.executable} {idle}")
+
+    assert told.returncode == 1
+    assert "a worker ended before anything was done to it" in told.stderr
+    assert "not today" in told.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--duration", "soon"], "--duration: 'soon': expected a length of time such as 30s or 2m"),
+        (["--seed", "x"], "--seed: 'x': expected a whole number, 0 or more"),
+        (["--workers", "0"], "--workers: '0': expected a whole number from 1 to 20"),
+    ],
+)
+def test_what_makes_no_sense_is_told_in_one_line(
+    arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.run(["chaos", *arguments])
+
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == f"runqy-harness chaos: {complaint}\n"

@@ -1,0 +1,53 @@
+"""``python -m tests.chaos.try_mutant NAME FOLDER``: a mutant in a short run made to meet it; prints JSON.
+
+A process of its own for each, so that all of them can be tried at the same time.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+from harness.chaos import tell
+from harness.chaos.plan import Plan, PlannedFault, PlannedTask
+from harness.chaos.run import Order, run
+
+DURATION_S = 7.0
+
+
+def plan() -> Plan:
+    """Two workers; one stands still for longer than its leases, the other one is asked to end later."""
+    behaviours = [("long", {"do": "work", "seconds": 2.6})] * 5
+    behaviours += [("noisy", {"do": "noise"}), ("fails once", {"do": "retry", "until": 1})] * 2
+    behaviours += [("short", {"do": "work", "seconds": 0.01})] * 60
+    tasks = [
+        PlannedTask(
+            # The long ones first, so that both workers are at them when they are troubled.
+            at_s=0.2 if name == "long" and number else 0.3 + number * 0.08,
+            task_id=f"{number % 16:x}{number:07}-0000-4000-8000-000000000000",
+            queue="chaos.default",
+            behaviour=name,
+            payload={**payload, "blob": str(number)},
+            retry=50,
+            must="completed",
+        )
+        for number, (name, payload) in enumerate(behaviours)
+    ]
+    faults = (
+        PlannedFault(1.0, 4.0, "worker stopped", "0"),
+        PlannedFault(3.0, 0.0, "worker asked to end", "1"),
+    )
+    return Plan(0, DURATION_S, 2, sorted(tasks, key=lambda task: task.at_s), faults, (0.0, 0.0))
+
+
+def main(name: str, folder: Path) -> None:
+    """Run it and print the verdict."""
+    command = [sys.executable, str(Path(__file__).parent / "mutant.py"), name]
+    # A drain shorter than the long tasks, so that some are given back.
+    settings = {"RUNQY_SHUTDOWN_TIMEOUT": "500ms"}
+    outcome = run(Order(plan(), folder, command, settings, settle_s=15.0))
+    tell.write_report(outcome, f"mutant {name}", folder / "report")
+    print(json.dumps(tell.summary(outcome)))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]))
