@@ -10,7 +10,7 @@ from appliance.control.contract import RedisEndpoint
 from appliance.control.contracts import read_contracts
 from appliance.observe.dossier import describe
 from appliance.queue import keys
-from appliance.queue.connection import Channel
+from appliance.queue.opening import open_line
 
 #: Keys that one SCAN looks at; more is fewer round trips, and longer pauses for others.
 _SCAN_COUNT = 1_000
@@ -38,20 +38,21 @@ def tell_crashes(crashes: list[Mapping[str, Any]]) -> str:
 
 
 def _of(endpoint: RedisEndpoint) -> Iterator[Mapping[str, Any]]:
-    channel = Channel(endpoint, "runqy-appliance:crashes")
+    line = open_line(endpoint, "runqy-appliance:crashes")
     try:
         names: set[bytes] = set()
-        cursor: Any = b"0"
-        while True:
-            cursor, page = channel.call(
-                "SCAN", cursor, "MATCH", keys.worker_crashes("*"), "COUNT", _SCAN_COUNT
-            )
-            names.update(page)
-            if cursor == b"0":
-                break
+        for master in line.masters():
+            cursor: Any = b"0"
+            while True:
+                cursor, page = master.call(
+                    "SCAN", cursor, "MATCH", keys.worker_crashes("*"), "COUNT", _SCAN_COUNT
+                )
+                names.update(page)
+                if cursor == b"0":
+                    break
         for name in sorted(names):
             worker_id = name.decode(errors="replace").split(":", 2)[2].rpartition(":")[0]
-            for text in channel.call("LRANGE", name, 0, -1):
+            for text in line.call("LRANGE", name, 0, -1):
                 yield {"worker": worker_id, **json.loads(text)}
     finally:
-        channel.close()
+        line.close()

@@ -16,6 +16,7 @@
     │   └── ProcessDegraded            restarts are used up and the worker was told to end then
     ├── QueueError
     │   ├── QueueUnavailable           passing: Redis is away, loading, or failing over
+    │   │   └── QueueNodeUnavailable   passing: so is one node of a Redis Cluster, others may be well
     │   └── QueueRejected              final: Redis understood and said no
     └── TaskUndecodable                a stored task that nobody can make sense of
 
@@ -114,6 +115,10 @@ class QueueError(ApplianceError):
 
 class QueueUnavailable(QueueError):
     """Raised when Redis cannot answer now: connection lost, timeout, LOADING, READONLY, MASTERDOWN."""
+
+
+class QueueNodeUnavailable(QueueUnavailable):
+    """Raised when the one node of a Redis Cluster that has the key cannot answer now; others may."""
 
 
 class QueueRejected(QueueError):

@@ -42,7 +42,8 @@ from appliance.process.supervisor import CrashReport, Hooks, ProcessSpec
 from appliance.process.work import Runner
 from appliance.queue import keys
 from appliance.queue.broker import Broker
-from appliance.queue.connection import Channel, Traffic
+from appliance.queue.connection import Line, Traffic
+from appliance.queue.opening import open_line
 from appliance.queue.settlement import Policy, Settlement
 from appliance.queue.subscription import Subscription
 from appliance.queue.waiter import Waiter
@@ -91,7 +92,7 @@ class Lane:
         self._quiet = False
         self._stop = Event()
         self._greenlets: list[gevent.Greenlet[..., Any]] = []
-        self._channels: list[Channel] = []
+        self._lines: list[Line] = []
         self._listening = Traffic()
         self._runner: Runner | None = None
         self._dispatcher: Dispatcher | None = None
@@ -168,7 +169,7 @@ class Lane:
 
     def _redis_reachable(self) -> bool:
         # The dispatcher of a worker that takes nothing does not notice; upkeep speaks up every second.
-        upkeep_lost = any(channel.traffic.losses_in_a_row >= LOST_AFTER for channel in self._channels)
+        upkeep_lost = any(line.traffic.losses_in_a_row >= LOST_AFTER for line in self._lines)
         return not upkeep_lost and not (self._dispatcher and self._dispatcher.in_trouble)
 
     @property
@@ -182,8 +183,8 @@ class Lane:
 
     def deliverer(self) -> Broker:
         """A broker on a connection of its own, to settle in the name of workers that are no more."""
-        # Not among our channels: seldom used, it may not have heard yet that Redis is back.
-        return self._broker(Channel(self.endpoint, self._name("outbox")))
+        # Not among our lines: seldom used, it may not have heard yet that Redis is back.
+        return self._broker(open_line(self.endpoint, self._name("outbox")))
 
     def drain(self, hurry: Event) -> None:
         """Take nothing more and wait, at most ``shutdown_timeout``, for the tasks under way.
@@ -210,8 +211,8 @@ class Lane:
         self._stop.set()
         # What matters has been settled; a loop that waits for Redis to speak would wait on.
         gevent.killall(self._greenlets, timeout=1.0)
-        for channel in self._channels:
-            channel.close()
+        for line in self._lines:
+            line.close()
 
     def _make_runner(self, on_change: Callable[[], None]) -> Runner:
         deployed, spec, settings = self.deployed, self._registration.deployment, self._tools.settings
@@ -270,8 +271,8 @@ class Lane:
         tools, settings = self._tools, self._tools.settings
         policy = Policy(settings.retry, settings.tasks)
         names = [sub_queue.name for sub_queue in self.sub_queues]
-        upkeep = self._channel("upkeep")
-        brokers = [self._broker(channel) for channel in (self._channel("dispatch"), upkeep)]
+        upkeep = self._line("upkeep")
+        brokers = [self._broker(line) for line in (self._line("dispatch"), upkeep)]
         sources = [Source(name, Watch(name, self._waiter(name, upkeep), wake.set)) for name in names]
         strategy = STRATEGIES[settings.worker.queue_strategy]
         order = strategy({sub_queue.name: sub_queue.priority for sub_queue in self.sub_queues})
@@ -291,7 +292,9 @@ class Lane:
         leases = Leases(brokers[1], dispatcher.held, settings.worker.lease_duration_s)
         recoverer = Recoverer(brokers[1], policy, tools.clock, dispatcher.held)
         janitor = Janitor(brokers[1], tools.clock)
-        forwarder = Forwarder(names, brokers[1], recoverer, janitor, tools.clock)
+        # Of a cluster's queues each is looked after by itself: the node of one may be away.
+        groups = [[name] for name in names] if self.endpoint.settings.cluster else [names]
+        forwarders = [Forwarder(group, brokers[1], recoverer, janitor, tools.clock) for group in groups]
         subscription = Subscription(self.endpoint, keys.CANCEL, self._name("cancel"), self._listening)
         canceller = Canceller(subscription, dispatcher.cancel)
         self._dispatching = self._spawn("dispatcher", dispatcher.run)
@@ -299,13 +302,13 @@ class Lane:
             self._spawn(f"watch {source.queue}", source.watch.run)
         for name, tick in (
             ("leases", leases.tick),
-            ("forwarder", forwarder.tick),
+            *(("forwarder", forwarder.tick) for forwarder in forwarders),
             ("canceller", canceller.tick),
         ):
             self._spawn(name, partial(ticker.run, tick=tick, stop=self._stop))
         return dispatcher
 
-    def _waiter(self, queue: str, control: Channel) -> Waiter:
+    def _waiter(self, queue: str, control: Line) -> Waiter:
         return Waiter(self.endpoint, queue, self._name("watch"), control, self._listening)
 
     def _spawn(self, name: str, loop: Callable[[Pulse], None]) -> "gevent.Greenlet[..., Any]":
@@ -314,18 +317,18 @@ class Lane:
         self._greenlets.append(greenlet)
         return greenlet
 
-    def _broker(self, channel: Channel) -> Broker:
+    def _broker(self, line: Line) -> Broker:
         return Broker(
-            channel,
+            line,
             self._tools.worker_id,
             self._tools.settings.worker.lease_duration_s,
             keep_results=self._registration.deployment.redis_storage,
         )
 
-    def _channel(self, purpose: str) -> Channel:
-        channel = Channel(self.endpoint, self._name(purpose))
-        self._channels.append(channel)
-        return channel
+    def _line(self, purpose: str) -> Line:
+        line = open_line(self.endpoint, self._name(purpose))
+        self._lines.append(line)
+        return line
 
     def _name(self, purpose: str) -> str:
         return f"runqy-appliance:{self._tools.worker_id}:{purpose}"

@@ -53,7 +53,7 @@ from appliance.observe.report import WorkerReport
 from appliance.observe.stacks import stack_lines
 from appliance.observe.system import SystemMetrics
 from appliance.queue import keys
-from appliance.queue.connection import Channel
+from appliance.queue.opening import open_line
 from appliance.queue.outbox import Outbox
 from appliance.queue.settlement import Settlement
 from appliance.signals import Signals
@@ -246,24 +246,24 @@ class Worker:
     def _reach_redis(self) -> None:
         attempts = 1 + self._settings.bootstrap.retries
         for endpoint in self._outlets:
-            channel = Channel(endpoint, f"runqy-appliance:{self._identity.worker_id}:start")
+            line = open_line(endpoint, f"runqy-appliance:{self._identity.worker_id}:start")
             for attempt in range(1, attempts + 1):
                 try:
-                    channel.call("PING")
+                    line.call("PING")
                     break
                 except QueueError as exc:
                     log.warning("redis.unreachable", attempt=attempt, of=attempts, error=str(exc))
                     if attempt == attempts:
                         raise StartupError(f"gave up after {attempts} attempts: {exc}") from exc
                 self._clock.sleep(self._settings.bootstrap.retry_delay_s)
-            channel.close()
+            line.close()
 
     def _start_heartbeats(self) -> None:
         system = SystemMetrics(self._clock)
         for endpoint, outlets in self._outlets.items():
-            channel = Channel(endpoint, f"runqy-appliance:{self._identity.worker_id}:heartbeat")
+            line = open_line(endpoint, f"runqy-appliance:{self._identity.worker_id}:heartbeat")
             outbound = (outlets.output.outbound, outlets.crashes)
-            heartbeat = Heartbeat(channel, self._identity, self._vitals, outbound, system, self._clock)
+            heartbeat = Heartbeat(line, self._identity, self._vitals, outbound, system, self._clock)
             self._heartbeats.append(heartbeat)
             pulse = self._pulses.new("heartbeat")
             self._heart.spawn(ticker.run, pulse, heartbeat.tick, self._heart_stop)

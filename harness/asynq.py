@@ -148,6 +148,7 @@ def seed_archived(
 
 def seed_legacy(db: redis.Redis, queue: str, *tasks: NewTask) -> list[str]:
     """Pending in the older form: a hash of fields without a message."""
+    db.sadd(QUEUES, queue)
     for task in tasks:
         fields: dict[Any, Any] = {
             "type": task.type,
@@ -159,7 +160,6 @@ def seed_legacy(db: redis.Redis, queue: str, *tasks: NewTask) -> list[str]:
             **task.stamps,
         }
         with db.pipeline(transaction=True) as pipe:
-            pipe.sadd(QUEUES, queue)
             pipe.hset(task_key(queue, task.id), mapping=fields)
             pipe.lpush(key(queue, "pending"), task.id)
             pipe.execute()
@@ -186,8 +186,9 @@ def _seed(
     counted: bool = False,
 ) -> list[str]:
     """Each task's hash and its place appear at once: a worker may be looking."""
+    # In a cluster this set is elsewhere than the queue.
+    db.sadd(QUEUES, queue)
     with db.pipeline(transaction=True) as pipe:
-        pipe.sadd(QUEUES, queue)
         for task in tasks:
             stored: dict[Any, Any] = {"msg": task.encode(queue), **fields, **task.stamps}
             if counted:

@@ -107,7 +107,7 @@ class RedisServer:
         credentials = f":{quote(self._password, safe='')}@" if self._password else ""
         address = f"{credentials}{self.host}:{self.port}/0"
         return (
-            f"rediss://{address}?{urlencode(_tls_options(self._tls))}" if self._tls else f"redis://{address}"
+            f"rediss://{address}?{urlencode(tls_options(self._tls))}" if self._tls else f"redis://{address}"
         )
 
     @property
@@ -199,7 +199,7 @@ class RedisServer:
         ]
         if self._password:
             # In a file, not in argv, where every user of the machine could read it.
-            settings.append(f"requirepass {_quoted(self._password)}")
+            settings += [f"{who} {_quoted(self._password)}" for who in ("requirepass", "masterauth")]
         if self._tls:
             files = {"ca-cert": self._tls.ca, "cert": self._tls.cert, "key": self._tls.key}
             settings += [f"tls-port {port}", "tls-replication yes"]
@@ -229,7 +229,7 @@ class RedisServer:
     def _client(self, port: int) -> redis.Redis:
         # Without retries: whoever looks at a Redis that is down wants to see that it is down, at once.
         retry = Retry(NoBackoff(), 0)
-        options: dict[str, Any] = {"ssl": True, **_tls_options(self._tls)} if self._tls else {}
+        options: dict[str, Any] = {"ssl": True, **tls_options(self._tls)} if self._tls else {}
         return redis.Redis(host=HOST, port=port, password=self._password, retry=retry, **options)
 
     def _reap(self) -> None:
@@ -273,7 +273,8 @@ class ExternalRedis:
         """Nothing is ours to stop."""
 
 
-def _tls_options(tls: Certificates) -> dict[str, str]:
+def tls_options(tls: Certificates) -> dict[str, str]:
+    """The files as redis-py's clients take them."""
     files = {"ssl_ca_certs": tls.ca, "ssl_certfile": tls.cert, "ssl_keyfile": tls.key}
     return {name: str(path) for name, path in files.items()}
 

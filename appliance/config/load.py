@@ -51,6 +51,8 @@ def load(environ: Mapping[str, str], config_file: Path | None, cwd: Path) -> Loa
             merge.order(option, OPTION_OF_PATH[option.at_most])
         if option.needs:
             merge.company(option, OPTION_OF_PATH[option.needs])
+        if option.without:
+            merge.rivals(option, OPTION_OF_PATH[option.without])
     merge.certificates()
     if merge.problems:
         raise ConfigurationError(tuple(merge.problems), tuple(merge.warnings))
@@ -124,6 +126,11 @@ class _Merge:
         if self.values.get(option.path) is None or self.values.get(other.path, "wrong") is not None:
             return
         self.problems.append(f"{self._named[option.path]}: needs {other.variable}, which is not set")
+
+    def rivals(self, option: Option, other: Option) -> None:
+        """Check that an option is not true beside one that says the contrary."""
+        if self.values.get(option.path) and self.values.get(other.path):
+            self.problems.append(f"{self._named[option.path]}: cannot go with {self._named[other.path]}")
 
     def certificates(self) -> None:
         """Check that TLS to Redis can be set up with the files that were named."""

@@ -54,7 +54,8 @@ class Option:
     ``path`` is its place in the file (``section.key``), ``aliases`` other places that mean the
     same; ``from_file`` adds a variable ``<variable>_FILE`` that names a file whose content is the
     value; ``at_most`` is the path of an option whose value this one's must not exceed, ``needs`` of one
-    without which this one means nothing; ``origin`` says whose idea it is.
+    without which this one means nothing, ``without`` of one that must not be set where this one is true;
+    ``origin`` says whose idea it is.
     """
 
     path: str
@@ -66,6 +67,7 @@ class Option:
     aliases: tuple[str, ...] = ()
     at_most: str = ""
     needs: str = ""
+    without: str = ""
     origin: Origin = Origin.OURS
 
     @property
@@ -234,6 +236,13 @@ OPTIONS: tuple[Option, ...] = (
         Word(255),
         "The name by which the Sentinels know this Redis.",
         needs="redis.sentinels",
+    ),
+    Option(
+        "redis.cluster",
+        "RUNQY_REDIS_CLUSTER",
+        Boolean(),
+        "Whether Redis is a Redis Cluster; the address the server sends is then that of any of its nodes.",
+        without="redis.sentinels",
     ),
     Option(
         "deployment.dir",

@@ -21,7 +21,8 @@ class RedisSettings:
     """How Redis is reached; where it is, its password and whether it takes TLS come from the server.
 
     ``ca_file`` None trusts the system's CAs. ``key_file`` None takes the key from ``cert_file``. With
-    ``sentinels`` (``host:port``) these say where Redis is, by the name ``sentinel_master``.
+    ``sentinels`` (``host:port``) these say where Redis is, by the name ``sentinel_master``. With ``cluster``
+    what the server names is one node of a Redis Cluster, which names the others.
     """
 
     username: str | None = None
@@ -30,6 +31,7 @@ class RedisSettings:
     key_file: Path | None = None
     sentinels: tuple[str, ...] | None = None
     sentinel_master: str | None = None
+    cluster: bool = False
 
     @property
     def certified(self) -> bool:

@@ -13,8 +13,9 @@ from appliance.control.contracts import read_contracts
 from appliance.errors import TaskUndecodable
 from appliance.explain.facts import TaskFacts, WorkerFacts
 from appliance.queue import keys, scripts
-from appliance.queue.connection import Channel, check
+from appliance.queue.connection import Line, check
 from appliance.queue.message import Task, parse
+from appliance.queue.opening import open_line
 from appliance.queue.settlement import Policy
 
 #: Entries of a list that are looked through for the task; Redis takes about a millisecond for so many.
@@ -69,8 +70,8 @@ def find(settings: Settings, task_id: str) -> Found:
     tasks: list[TaskFacts] = []
     searched: list[str] = []
     for endpoint, registrations in contracts.items():
-        with closing(Channel(endpoint, "runqy-appliance:explain")) as channel:
-            reader = _Reader(channel, settings, registrations)
+        with closing(open_line(endpoint, "runqy-appliance:explain")) as line:
+            reader = _Reader(line, settings, registrations)
             searched += (queues := reader.queues(task_id))
             tasks += reader.read(task_id, queues)
     return Found(tuple(tasks), tuple(dict.fromkeys(searched)))
@@ -79,16 +80,16 @@ def find(settings: Settings, task_id: str) -> Found:
 class _Reader:
     """Reads from one Redis."""
 
-    def __init__(self, channel: Channel, settings: Settings, registrations: Sequence[Registration]) -> None:
-        self._channel = channel
+    def __init__(self, line: Line, settings: Settings, registrations: Sequence[Registration]) -> None:
+        self._line = line
         self._strict = settings.worker.queue_strategy == "strict"
         self._policy = Policy(settings.retry, settings.tasks)
         self._sub_queues = [sub for contract in registrations for sub in contract.sub_queues]
 
     def queues(self, task_id: str) -> list[str]:
         """Where to look: what the reverse lookup says first, then our queues, then all there are."""
-        said = self._channel.call("HGET", _raw(keys.lookup(task_id)), "queue")
-        known = sorted(name.decode(errors="replace") for name in self._channel.call("SMEMBERS", keys.QUEUES))
+        said = self._line.call("HGET", _raw(keys.lookup(task_id)), "queue")
+        known = sorted(name.decode(errors="replace") for name in self._line.call("SMEMBERS", keys.QUEUES))
         ours = [sub.name for sub in self._sub_queues]
         return list(dict.fromkeys([*([said.decode(errors="replace")] if said else []), *ours, *known]))
 
@@ -96,7 +97,7 @@ class _Reader:
         """The facts for each queue that has the task in a hash or a list."""
         inspect = ("EVAL", scripts.INSPECT.source, 1)
         for queue in queues:
-            seen = self._channel.call(*inspect, keys.prefix(queue), _raw(task_id), SEARCHED)
+            seen = self._line.call(*inspect, keys.prefix(queue), _raw(task_id), SEARCHED)
             facts = self._facts(task_id, queue, seen)
             if seen[1] is not None or facts.places:
                 yield self._with_surroundings(facts)
@@ -188,7 +189,7 @@ class _Reader:
 
     def _workers(self, facts: TaskFacts) -> Iterator[WorkerFacts]:
         """Those that serve its queue, and the one that has it."""
-        listed = self._channel.call("ZREVRANGE", keys.WORKERS, 0, MOST_WORKERS - 1)
+        listed = self._line.call("ZREVRANGE", keys.WORKERS, 0, MOST_WORKERS - 1)
         names = dict.fromkeys(name.decode(errors="replace") for name in listed)
         if facts.owner:
             names[facts.owner] = None
@@ -200,7 +201,7 @@ class _Reader:
                 yield worker
 
     def _all(self, *commands: tuple[str | bytes | int, ...]) -> list[Any]:
-        return [check(reply) for reply in self._channel.batch(commands)] if commands else []
+        return [check(reply) for reply in self._line.batch(commands)] if commands else []
 
 
 def _worker(name: str, said: Mapping[str, bytes | None], facts: TaskFacts) -> WorkerFacts:

@@ -11,7 +11,7 @@ wait here, leased but not started, and go back uncharged as soon as there is any
 
 import random
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, NamedTuple
@@ -20,13 +20,15 @@ import structlog
 from gevent.event import Event
 
 from appliance.clock import Clock
-from appliance.errors import ProcessNotReady, QueueError, QueueRejected
+from appliance.errors import ProcessNotReady, QueueError, QueueNodeUnavailable, QueueRejected
 from appliance.loops.intake import Intake, Source
 from appliance.loops.order import Order
+from appliance.loops.outage import Outages
 from appliance.loops.pace import HOLD_S, Pace
+from appliance.loops.reconciler import Reconciler
 from appliance.observe.pulse import Pulse
 from appliance.process.work import Cancelled, Expired, Outcome, Request, Returned, Runner
-from appliance.queue.broker import Ask, Broker, Taken, Verdict
+from appliance.queue.broker import Ask, Broker, Exchange, Taken, Verdict
 from appliance.queue.message import Lease, Task
 from appliance.queue.settlement import Archive, Complete, Defer, GiveBack, Policy, Retry, Settlement
 
@@ -113,7 +115,8 @@ class Dispatcher:
         self._ended = False
         self._troubles = 0
         self._retry_at_s = 0.0
-        self._reconcile_at_s: list[float] = []
+        self._outages = Outages(rng)
+        self._reconciler = Reconciler(broker, self.held, lease_s)
         self.counts = {Complete: 0, Retry: 0, Archive: 0, GiveBack: 0, Defer: 0}
 
     # What others may ask -------------------------------------------------------------------------
@@ -144,8 +147,8 @@ class Dispatcher:
 
     @property
     def in_trouble(self) -> bool:
-        """Whether Redis has not done what it was asked for a while."""
-        return self._troubles >= UNHEALTHY_AFTER
+        """Whether Redis, or a node of it, has not done what it was asked for a while."""
+        return max(self._troubles, self._outages.most_failures) >= UNHEALTHY_AFTER
 
     def held(self) -> list[Lease]:
         """Leases to prolong: tasks in the process, and outcomes Redis has not accepted yet."""
@@ -235,7 +238,7 @@ class Dispatcher:
             return self._trouble(exc)
 
     def _exchange(self, now_s: float) -> float | None:
-        self._reconcile(now_s)
+        self._reconciler.tick(now_s, self._outages.away(now_s), self._lose)
         self._doubt_ahead(now_s)
         self._fill()
         postpone_s = self._postpone_s(now_s)
@@ -243,41 +246,59 @@ class Dispatcher:
             self._postponing = True
             return postpone_s
         room = self._room()
-        self._sources.let_go(room, now_s, is_open=self._open(), reclaim=self._broker.reclaim)
+        self._sources.let_go(room, now_s, is_open=self._open(), reclaim=self._reclaim)
+        away = self._outages.away(now_s)
         puts_off = self._puts_off(now_s)
-        asks = self._sources.asks(1 if puts_off else room, now_s)
+        asks = self._sources.asks(1 if puts_off else room, now_s, away)
         if puts_off and not asks:
             # Nothing is watched while degraded: what was found empty may have tasks by the next look.
             self._sources.doubt()
-        settlements = self._unsettled[:]
+        settlements = self._settleable(away)
         if settlements or asks:
             answer = self._broker.exchange(settlements, asks)
             asked_s, now_s = now_s, self._clock.monotonic()
             self._pace.exchanged(now_s - asked_s)
-            pairs = list(zip(settlements, answer.verdicts, strict=True))
-            open_ = [settlement for settlement, verdict in pairs if verdict is None]
-            self._unsettled[: len(settlements)] = open_
-            self._unsettled_since_s = self._unsettled_since_s if open_ else now_s
-            for settlement, verdict in pairs:
-                if verdict is not None:
-                    self._settled(settlement, verdict)
-            for ask, taken in zip(asks, answer.taken, strict=True):
-                if taken is not None:
-                    self._accept(ask, taken, now_s)
-                elif isinstance(answer.failure, QueueRejected):
-                    self._sources.refuse(ask, answer.failure, now_s)
-            self._fill()
-            if answer.failure and (open_ or not isinstance(answer.failure, QueueRejected)):
-                raise answer.failure
+            self._take_in(settlements, asks, answer, now_s)
         if self._troubles:
             self._log.info("dispatch.redis_back", failures=self._troubles)
             self._troubles = 0
-        room = self._room()
-        if self._unsettled or self._finished or self._sources.asks(room, now_s):
+        room, away = self._room(), self._outages.away(now_s)
+        if self._settleable(away) or self._finished or self._sources.asks(room, now_s, away):
             return 0
         if self._open():
             self._sources.arm()
         return self._next_look_s(room, now_s)
+
+    def _settleable(self, away: Collection[str]) -> list[Settlement]:
+        """The outcomes whose queue is not away; they are the first of the unsettled from now on."""
+        if not away:
+            return self._unsettled[:]
+        self._unsettled.sort(key=lambda settlement: settlement.lease.queue in away)
+        return [settlement for settlement in self._unsettled if settlement.lease.queue not in away]
+
+    def _take_in(
+        self, settlements: Sequence[Settlement], asks: Sequence[Ask], answer: Exchange, now_s: float
+    ) -> None:
+        """What an exchange brought; raises its failure where that is more than one queue's to bear."""
+        pairs = list(zip(settlements, answer.verdicts, strict=True))
+        open_ = [settlement for settlement, verdict in pairs if verdict is None]
+        self._unsettled[: len(settlements)] = open_
+        if not open_ and not self._outages.any:
+            self._unsettled_since_s = now_s
+        for settlement, verdict in pairs:
+            if verdict is not None:
+                self._settled(settlement, verdict)
+        for ask, taken in zip(asks, answer.taken, strict=True):
+            if taken is not None:
+                self._accept(ask, taken, now_s)
+            elif isinstance(answer.failure, QueueRejected) and ask.queue not in answer.away:
+                self._sources.refuse(ask, answer.failure, now_s)
+        self._fill()
+        if answer.away or self._outages.any:
+            self._mind_outages(settlements, asks, answer)
+            open_ = [settlement for settlement in open_ if settlement.lease.queue not in answer.away]
+        if answer.failure and (open_ or not isinstance(answer.failure, QueueRejected)):
+            raise answer.failure
 
     def _collect(self) -> None:
         while self._finished:
@@ -432,7 +453,10 @@ class Dispatcher:
             self._pace.ran(HOLD_S)
 
     def _next_look_s(self, room: int, now_s: float) -> float | None:
-        looks = [at - now_s for at in self._reconcile_at_s]
+        away = self._outages.away(now_s)
+        looks = self._reconciler.next_s(now_s, away)
+        if away and (next_try_s := self._outages.next_try_s(now_s)) is not None:
+            looks.append(next_try_s)
         if self._ahead:
             looks.append(min(run.since_s for run in self._ahead.values()) + HOLD_S - now_s)
         if self._degraded():
@@ -454,19 +478,31 @@ class Dispatcher:
         self._retry_at_s = now_s + delay_s
         # A take may have been carried out without our hearing of it: look at once when Redis is
         # back, and again later for a request that was still on its way then.
-        self._reconcile_at_s = [now_s, now_s + self._lease_s / 3]
+        for source in self._sources.sources:
+            self._reconciler.later(source.queue, now_s)
         self._sources.doubt()
         return delay_s
 
-    def _reconcile(self, now_s: float) -> None:
-        if not any(at <= now_s for at in self._reconcile_at_s):
-            return
-        for source in self._sources.sources:
-            known = [lease.task_id for lease in self.held() if lease.queue == source.queue]
-            returned = self._broker.reconcile(source.queue, known)
-            if returned:
-                self._log.info("queue.reconciled", queue=source.queue, task_ids=returned)
-        self._reconcile_at_s = [at for at in self._reconcile_at_s if at > now_s]
+    def _lose(self, queue: str, why: QueueNodeUnavailable) -> None:
+        """The queue's node is away; what :meth:`_trouble` is for all of Redis."""
+        now_s = self._clock.monotonic()
+        self._outages.begin(queue, why, now_s)
+        self._reconciler.later(queue, now_s)
+        self._sources.doubt(queue)
+
+    def _mind_outages(self, settlements: Sequence[Settlement], asks: Sequence[Ask], answer: Exchange) -> None:
+        tried = {ask.queue for ask in asks} | {settlement.lease.queue for settlement in settlements}
+        for queue in tried - answer.away.keys():
+            self._outages.end(queue)
+        for queue, why in answer.away.items():
+            self._lose(queue, why)
+
+    def _reclaim(self, queue: str, ids: tuple[bytes, ...]) -> None:
+        try:
+            self._broker.reclaim(queue, ids)
+        except QueueNodeUnavailable as exc:
+            # They have no lease: upkeep, be it another worker's, returns them when the node is back.
+            self._lose(queue, exc)
 
     # Ending --------------------------------------------------------------------------------------
 

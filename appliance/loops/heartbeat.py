@@ -9,7 +9,7 @@ from appliance.clock import Clock
 from appliance.observe.outbound import Outbound
 from appliance.observe.system import SystemMetrics
 from appliance.queue import keys
-from appliance.queue.connection import Channel, Command, check
+from appliance.queue.connection import Command, Line, check
 
 #: Seconds between beats; the protocol asks for one every 5 s.
 BEAT_EVERY_S = 4.5
@@ -59,14 +59,14 @@ class Heartbeat:
 
     def __init__(
         self,
-        channel: Channel,
+        line: Line,
         identity: Identity,
         vitals: Callable[[], Vitals],
         outbound: Sequence[Outbound],
         system: SystemMetrics,
         clock: Clock,
     ) -> None:
-        self._channel = channel
+        self._line = line
         self._identity = identity
         self._vitals = vitals
         self._outbound = outbound
@@ -106,7 +106,7 @@ class Heartbeat:
         if trims:
             # Who lives puts itself back with its next beat, should our clock be ahead.
             commands.append(("ZREMRANGEBYSCORE", keys.WORKERS, "-inf", f"({int(now)}"))
-        for reply in self._channel.batch(commands):
+        for reply in self._line.batch(commands):
             check(reply)
         if trims:
             self._trim_at_s = now_s + TRIM_EVERY_S
@@ -143,6 +143,6 @@ class Heartbeat:
                 ("LTRIM", outbound.key, -outbound.kept, -1),
                 ("EXPIRE", outbound.key, outbound.ttl_s),
             ]
-            for reply in self._channel.batch(commands):
+            for reply in self._line.batch(commands):
                 check(reply)
             outbound.drop(mark)

@@ -4,7 +4,7 @@ A queue that a take found empty is watched, not asked again. That belief is only
 watched, which is why giving up the watch always ends in asking anew.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -62,8 +62,8 @@ class Intake:
         self._by_name = {source.queue: source for source in sources}
         self._full_since_s: float | None = None
 
-    def asks(self, room: int, now_s: float) -> list[Ask]:
-        """What to take next.
+    def asks(self, room: int, now_s: float, away: Collection[str] = ()) -> list[Ask]:
+        """What to take next, of the queues that are not ``away``.
 
         What has arrived is ours already and comes first. The rest of the room is shared by those
         whose turn it is and that may have tasks; while there are such, the tiers behind them wait.
@@ -72,7 +72,7 @@ class Intake:
         for tier in self._order.tiers:
             if room <= 0:
                 break
-            sources = [self._by_name[queue] for queue in tier]
+            sources = [self._by_name[queue] for queue in tier if queue not in away]
             for source in sources:
                 self._reconsider(source, now_s)
                 ids = [source.watch.arrived[i] for i in range(min(room, len(source.watch.arrived)))]
@@ -119,10 +119,10 @@ class Intake:
         source.supply, source.recheck_monotonic_s = _Supply.PAUSED, now_s + REFUSED_RECHECK_S
         self._order.rest(ask.queue)
 
-    def doubt(self) -> None:
-        """Redis was away: nothing that was believed of the queues holds."""
-        for source in self.sources:
-            if source.supply is _Supply.EMPTY:
+    def doubt(self, queue: str | None = None) -> None:
+        """Redis was away: nothing that was believed of the queues holds, or of this one."""
+        for source in self.sources if queue is None else [self._by_name[queue]]:
+            if source.supply is _Supply.EMPTY or queue is not None:
                 source.supply = _Supply.MAYBE
 
     @property

@@ -1,16 +1,16 @@
 """A typed face on the scripts: what the worker can do to a queue, each an atomic transition."""
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
 import structlog
 from redis.exceptions import NoScriptError
 
-from appliance.errors import QueueError, QueueUnavailable, TaskUndecodable
+from appliance.errors import QueueError, QueueNodeUnavailable, QueueUnavailable, TaskUndecodable
 from appliance.queue import keys, scripts
-from appliance.queue.connection import Channel, Command, check
+from appliance.queue.connection import Command, Line, check
 from appliance.queue.message import Lease, Task, lease_of, parse
 from appliance.queue.scripts import Script
 from appliance.queue.settlement import Archive, Complete, Defer, GiveBack, Retry, Settlement
@@ -56,12 +56,14 @@ class Ask:
 class Exchange:
     """The answers to one round trip, in the order of what was asked; None where Redis refused.
 
-    ``failure`` is the first of these refusals. The others have been carried out all the same.
+    ``failure`` is the first of these refusals. The others have been carried out all the same. ``away`` are
+    the queues whose node of a Redis Cluster could not answer, and why.
     """
 
     verdicts: tuple[Verdict | None, ...] = ()
     taken: tuple[Taken | None, ...] = ()
     failure: QueueError | None = None
+    away: Mapping[str, QueueNodeUnavailable] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,18 +82,19 @@ class _Part:
     script: Script | None
     accept: Callable[[Any], None] = field(default=lambda _: None)
     optional: bool = False
+    queue: str = ""
 
 
 class Broker:
-    """The queue operations of one worker over one channel.
+    """The queue operations of one worker over one line to Redis.
 
     ``owner`` is the worker's id, stamped on every task it takes. Every method raises
     :class:`~appliance.errors.QueueUnavailable` when Redis cannot serve now and
     :class:`~appliance.errors.QueueRejected` when it refused.
     """
 
-    def __init__(self, channel: Channel, owner: str, lease_s: float, *, keep_results: bool) -> None:
-        self._channel = channel
+    def __init__(self, line: Line, owner: str, lease_s: float, *, keep_results: bool) -> None:
+        self._line = line
         self._owner = owner
         self._lease_s = lease_s
         self._keep_results = keep_results
@@ -105,14 +108,16 @@ class Broker:
     def exchange(self, settlements: Sequence[Settlement], asks: Sequence[Ask]) -> Exchange:
         """Settle what finished and take what is next, in one round trip.
 
-        Raises where the connection failed, and where Redis can do nothing of it at present.
+        Raises where the connection failed, and where Redis can do nothing of it at present. Of a Redis
+        Cluster it does not: its nodes fail one by one, and those of the other queues go on.
         """
         verdicts: dict[int, Verdict] = {}
         taken: dict[int, Taken] = {}
         parts = list(self._settle_parts(settlements, verdicts))
         for position, ask in enumerate(asks):
             parts.append(self._take_part(ask, position, taken))
-        failure = self._try(parts)
+        away: dict[str, QueueNodeUnavailable] = {}
+        failure = self._try(parts, away)
         if isinstance(failure, QueueUnavailable) and not verdicts and not taken:
             raise failure
         self._mend_lookups(settlements, verdicts)
@@ -120,13 +125,15 @@ class Broker:
             tuple(verdicts.get(i) for i in range(len(settlements))),
             tuple(taken.get(i) for i in range(len(asks))),
             failure,
+            away,
         )
 
     def settle(self, settlements: Sequence[Settlement]) -> tuple[Verdict, ...]:
         """Settle tasks of this worker's own."""
         answer = self.exchange(settlements, ())
-        if answer.failure is not None:
-            raise answer.failure
+        for failure in (answer.failure, *answer.away.values()):
+            if failure is not None:
+                raise failure
         return tuple(verdict for verdict in answer.verdicts if verdict is not None)
 
     def settle_expired(self, settlements: Sequence[Retry | Archive]) -> tuple[Verdict, ...]:
@@ -177,7 +184,7 @@ class Broker:
         ids = self._call(scripts.PURGE, queue, [UPKEEP_BATCH])
         if ids:
             # One command each: the lookups are spread over a cluster's slots.
-            for reply in self._channel.batch([("UNLINK", _lookup(task_id)) for task_id in ids]):
+            for reply in self._line.batch([("UNLINK", _lookup(task_id)) for task_id in ids]):
                 check(reply)
         return len(ids)
 
@@ -245,7 +252,7 @@ class Broker:
                 lookup = _lookup(_bytes(settlement.lease.task_id))
                 commands += [("HSET", lookup, "queue", settlement.lease.queue), ("PERSIST", lookup)]
         if commands:
-            self._try([_Part(command, None, optional=True) for command in commands])
+            self._try([_Part(command, None, optional=True) for command in commands], {})
 
     def _take_part(self, ask: Ask, position: int, taken: dict[int, Taken]) -> _Part:
         def accept(reply: Any) -> None:
@@ -261,7 +268,7 @@ class Broker:
         self, script: Script, queue: str, arguments: Sequence[Any], accept: Callable[[Any], None]
     ) -> _Part:
         command = ("EVALSHA", script.digest, 1, keys.prefix(queue), *arguments)
-        return _Part(command, script, accept)
+        return _Part(command, script, accept, queue=queue)
 
     def _call(self, script: Script, queue: str, arguments: Sequence[Any]) -> Any:
         replies: list[Any] = []
@@ -270,41 +277,36 @@ class Broker:
 
     def _run(self, parts: Sequence[_Part]) -> None:
         """Send the parts together, and raise what went wrong with the first that went wrong."""
-        failure = self._try(parts)
-        if failure is not None:
-            raise failure
+        away: dict[str, QueueNodeUnavailable] = {}
+        for failure in (self._try(parts, away), *away.values()):
+            if failure is not None:
+                raise failure
 
-    def _try(self, parts: Sequence[_Part]) -> QueueError | None:
-        """Send the parts together; scripts Redis does not have (any more) are loaded and sent again.
+    def _try(self, parts: Sequence[_Part], away: dict[str, QueueNodeUnavailable]) -> QueueError | None:
+        """Send the parts together; a script that Redis does not have (any more) is sent again as its source.
 
         Returns the first error reply to a part that is not optional; what the other parts brought is
-        accepted, since it has happened.
+        accepted, since it has happened. The queues whose node is away go into ``away`` instead.
         """
-        pending, failure = list(parts), None
-        # A second round is for loading; a third means Redis forgets scripts as fast as we load them.
-        for _ in range(3):
-            if not pending:
-                return failure
-            replies = self._channel.batch([part.command for part in pending])
-            unknown = []
-            for part, reply in zip(pending, replies, strict=True):
-                if isinstance(reply, NoScriptError):
-                    unknown.append(part)
-                    continue
-                try:
-                    part.accept(check(reply))
-                except QueueError as exc:
-                    if part.optional:
-                        self._complain(exc)
-                    else:
-                        failure = failure or exc
-            if unknown:
-                for reply in self._channel.batch([("SCRIPT", "LOAD", s.source) for s in scripts.ALL]):
-                    check(reply)
-            pending = unknown
-        if pending:
-            raise QueueUnavailable("Redis keeps forgetting the worker's scripts (SCRIPT FLUSH in a loop?)")
-        return failure
+        failure: QueueError | None = None
+        unknown = []
+        for part, reply in zip(parts, self._line.batch([part.command for part in parts]), strict=True):
+            if isinstance(reply, NoScriptError) and part.script is not None:
+                # EVAL loads it too, and where it is needed: each node of a cluster has scripts of its own.
+                source = ("EVAL", part.script.source, *part.command[2:])
+                unknown.append(replace(part, command=source, script=None))
+                continue
+            try:
+                part.accept(check(reply))
+            except QueueError as exc:
+                if part.optional:
+                    self._complain(exc)
+                elif isinstance(exc, QueueNodeUnavailable):
+                    away[part.queue] = exc
+                else:
+                    failure = failure or exc
+        again = self._try(unknown, away) if unknown else None
+        return failure or again
 
     def _complain(self, exc: QueueError) -> None:
         """Say once that reverse lookups cannot be written: no reason to keep a result from its owner."""

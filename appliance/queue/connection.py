@@ -5,30 +5,28 @@ pipeline objects stay out, because their cost per command is what a fast worker 
 does its TLS (:mod:`appliance.queue.tls` says why).
 """
 
-from collections import deque
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import redis
 from gevent.lock import RLock
 from redis import exceptions
 
 from appliance.control.contract import RedisEndpoint
-from appliance.errors import QueueError, QueueRejected, QueueUnavailable
+from appliance.errors import QueueNodeUnavailable, QueueRejected, QueueUnavailable
 from appliance.queue.tls import TlsConnection, refusal
 
 Command = tuple[str | bytes | int | float, ...]
+#: Host and port.
+Address = tuple[str, int]
 
 #: Seconds until a Redis that does not answer counts as away.
 REPLY_TIMEOUT_S = 10.0
 #: Seconds to wait for a connection.
 CONNECT_TIMEOUT_S = 5.0
-
-#: What our connections to a Sentinel are called there.
-_SENTINEL_NAME = "runqy-appliance:sentinel"
 
 #: What Redis says when it cannot serve now but may soon: failing over, loading, full, read-only disk.
 _PASSING_CODES = (
@@ -41,8 +39,13 @@ _PASSING_CODES = (
     "MISCONF",
     "NOREPLICAS",
     "BUSY",
+    "UNBLOCKED",
 )
 _LOST = (exceptions.ConnectionError, exceptions.TimeoutError, exceptions.InvalidResponse, OSError)
+
+
+class NodeTrouble(exceptions.RedisError):
+    """Stands where the reply of a node of a Redis Cluster would: it cannot serve now, and why."""
 
 
 def unavailable(reply: object) -> bool:
@@ -60,6 +63,11 @@ def check(reply: Any) -> Any:
     """Return the reply, or raise :class:`QueueUnavailable` / :class:`QueueRejected` for an error reply."""
     if not isinstance(reply, exceptions.RedisError):
         return reply
+    if isinstance(reply, NodeTrouble):
+        raise QueueNodeUnavailable(str(reply)) from reply
+    if isinstance(reply, exceptions.AskError):
+        hint = "it is a Redis Cluster (RUNQY_REDIS_CLUSTER=true is for that)"
+        raise QueueRejected(f"Redis sends us to another server: {hint}") from reply
     if unavailable(reply):
         raise QueueUnavailable(f"Redis cannot serve now: {reply}") from reply
     raise QueueRejected(f"Redis refused a command: {reply}") from reply
@@ -78,11 +86,33 @@ class Traffic:
     losses_in_a_row: int = 0
 
 
+class Line(Protocol):
+    """What carries batches of commands to whoever has their keys: one server, or the nodes of a cluster."""
+
+    traffic: Traffic
+
+    def batch(self, commands: Sequence[Command]) -> list[Any]:
+        """See :meth:`Channel.batch`."""
+
+    def call(self, *command: str | bytes | int | float) -> Any:
+        """See :meth:`Channel.call`."""
+
+    def at(self, address: Address) -> "Channel":
+        """The channel to the server at ``address``; raises :class:`QueueUnavailable`."""
+
+    def masters(self) -> "Sequence[Channel]":
+        """A channel to each server that holds keys; raises :class:`QueueUnavailable`."""
+
+    def close(self) -> None:
+        """Drop the connections; the next batch opens others."""
+
+
 class Channel:
     """A connection for batches of commands; connects when first needed and again after a loss.
 
-    One batch is on the wire at a time; others wait their turn. ``traffic`` may be shared with others, so as
-    to count for all of them.
+    One batch is on the wire at a time; others wait their turn. ``locate`` is asked at each connect where to
+    connect to, None for where ``endpoint`` says. ``traffic`` may be shared with others, so as to count for
+    all of them.
     """
 
     def __init__(
@@ -92,6 +122,7 @@ class Channel:
         *,
         reply_timeout_s: float = REPLY_TIMEOUT_S,
         traffic: Traffic | None = None,
+        locate: Callable[[], Address] | None = None,
     ) -> None:
         self.traffic = traffic or Traffic()
         kind = partial(TlsConnection, endpoint.settings) if endpoint.use_tls else redis.Connection
@@ -109,9 +140,10 @@ class Channel:
         )
         self._name = name
         self._endpoint = endpoint
-        self._sentinels = _Sentinels(endpoint) if endpoint.settings.sentinels else None
-        self._lock = RLock()
-        self._demoted = False
+        self._locate = locate
+        #: Who holds it has the connection to himself, from a :meth:`send` to the last :meth:`receive`.
+        self.lock = RLock()
+        self._astray = False
         self._greeting = False
 
     def batch(self, commands: Sequence[Command]) -> list[Any]:
@@ -121,20 +153,31 @@ class Channel:
         :class:`QueueUnavailable` when the connection failed: any of the commands may or may not
         have been carried out.
         """
-        with self._lock, self._translated():
+        with self.lock:
+            self.send(commands)
+            return self.receive(len(commands))
+
+    def send(self, commands: Sequence[Command]) -> None:
+        """The first half of :meth:`batch`, for who holds the lock and has others to send to meanwhile."""
+        with self._translated():
             if not self._connection.is_connected:
                 self._connect()
             self._connection.send_packed_command(self._connection.pack_commands(commands), check_health=False)
-            replies = [self._read() for _ in commands]
-            if self._demoted:
+
+    def receive(self, count: int) -> list[Any]:
+        """The second half of :meth:`batch`: the replies to the ``count`` commands that were sent."""
+        with self._translated():
+            replies = [self._read() for _ in range(count)]
+            self.traffic.losses_in_a_row = 0
+            if self._astray:
                 # Its name may be the new master's by now; this connection stays with the old one.
-                self._demoted = False
+                self._astray = False
                 self._connection.disconnect()
             return replies
 
     def _connect(self) -> None:
-        if self._sentinels:
-            self._connection.host, self._connection.port = self._sentinels.find_master()
+        if self._locate is not None:
+            self._connection.host, self._connection.port = self._locate()
         self._greeting = True
         self._connection.connect()
         # Not by redis-py, for which a user who may not do this is one who may not connect.
@@ -149,11 +192,13 @@ class Channel:
 
     def listen(self) -> Any:
         """Wait for what Redis sends unasked (a subscription); None when the reply timeout passes first."""
-        with self._lock, self._translated():
+        with self.lock, self._translated():
             try:
-                return self._connection.read_response(disconnect_on_error=False)
+                heard = self._connection.read_response(disconnect_on_error=False)
             except exceptions.TimeoutError:
-                return None
+                heard = None
+            self.traffic.losses_in_a_row = 0
+            return heard
 
     @property
     def connected(self) -> bool:
@@ -165,6 +210,19 @@ class Channel:
         self._connection.disconnect()
 
     @property
+    def address(self) -> Address:
+        """Where it is connected to, or was last or will be next."""
+        return self._connection.host, self._connection.port
+
+    def at(self, address: Address) -> "Channel":  # noqa: ARG002  there is one server only
+        """The channel to the server at ``address``."""
+        return self
+
+    def masters(self) -> "Sequence[Channel]":
+        """A channel to each server that holds keys."""
+        return (self,)
+
+    @property
     def _address(self) -> str:
         return f"{self._connection.host}:{self._connection.port}"
 
@@ -173,8 +231,11 @@ class Channel:
             return self._connection.read_response()
         except exceptions.ResponseError as reply:
             # Redis 6.2 wraps what a script ran into in words of its own.
-            self._demoted |= isinstance(reply, exceptions.ReadOnlyError) or "READONLY" in str(reply)
             self.traffic.errors += not isinstance(reply, exceptions.NoScriptError)
+            if self._locate is not None and isinstance(reply, exceptions.AskError):
+                self._astray = True
+                return NodeTrouble(f"{self._address} has not, or not all of, slot {reply.slot_id} any more")
+            self._astray |= isinstance(reply, exceptions.ReadOnlyError) or "READONLY" in str(reply)
             return reply
 
     def _about(self, exc: Exception) -> str:
@@ -201,59 +262,14 @@ class Channel:
             self._failed()
             raise QueueUnavailable(f"Redis at {self._address} refused the connection: {exc}") from exc
         except QueueUnavailable:
-            self._failed()  # the Sentinels know of no Redis
+            self._failed()  # nobody knows where Redis is
             raise
         except BaseException:
             # Killed between request and reply: what comes next on this connection is not ours.
             self._connection.disconnect()
             raise
-        self.traffic.losses_in_a_row = 0
 
     def _failed(self) -> None:
         self._connection.disconnect()
         self.traffic.errors += 1
         self.traffic.losses_in_a_row += 1
-
-
-class _Sentinels:
-    """Where Redis is, from the Sentinels that watch it; password, database and TLS are as the server says."""
-
-    def __init__(self, endpoint: RedisEndpoint) -> None:
-        self._master = endpoint.settings.sentinel_master or ""
-        self._password = endpoint.password
-        plain = replace(endpoint.settings, sentinels=None, username=None)
-        places = [address.rpartition(":") for address in endpoint.settings.sentinels or ()]
-        self._places = deque(
-            replace(endpoint, host=host.strip("[]"), port=int(port), db=0, password="", settings=plain)
-            for host, _, port in places
-        )
-
-    def find_master(self) -> tuple[str, int]:
-        """Ask one after the other; raises :class:`QueueUnavailable` with what each said when none knows.
-
-        Each time another is the first to be asked: one that is cut off from the rest may name a Redis
-        that no longer is the master.
-        """
-        self._places.rotate(-1)
-        heard = []
-        for place in list(self._places):
-            try:
-                found = self._ask(place)
-            except QueueError as exc:
-                heard.append(str(exc))
-                continue
-            if found:
-                return found[0].decode(), int(found[1])
-            heard.append(f"{place.host}:{place.port} knows no master {self._master}")
-        raise QueueUnavailable(f"no Sentinel says where Redis is: {'; '.join(heard)}")
-
-    def _ask(self, place: RedisEndpoint) -> Any:
-        question = ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._master)
-        with closing(Channel(place, _SENTINEL_NAME, reply_timeout_s=CONNECT_TIMEOUT_S)) as channel:
-            try:
-                return channel.call(*question)
-            except QueueUnavailable as exc:
-                wants_password = isinstance(exc.__cause__, exceptions.AuthenticationError)
-                if not wants_password or place.password or not self._password:
-                    raise
-        return self._ask(replace(place, password=self._password))

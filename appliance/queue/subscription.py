@@ -2,7 +2,8 @@
 
 from appliance.control.contract import RedisEndpoint
 from appliance.errors import QueueError, QueueUnavailable
-from appliance.queue.connection import Channel, Traffic
+from appliance.queue.connection import Traffic
+from appliance.queue.opening import open_channel
 
 #: Seconds without a word after which the connection is checked.
 QUIET_S = 30.0
@@ -14,7 +15,7 @@ class Subscription:
     def __init__(
         self, endpoint: RedisEndpoint, topic: str, name: str, traffic: Traffic | None = None
     ) -> None:
-        self._channel = Channel(endpoint, name, reply_timeout_s=QUIET_S, traffic=traffic)
+        self._channel = open_channel(endpoint, name, reply_timeout_s=QUIET_S, traffic=traffic)
         self._topic = topic
 
     def next(self) -> str | None:

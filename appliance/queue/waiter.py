@@ -12,7 +12,8 @@ import structlog
 from appliance.control.contract import RedisEndpoint
 from appliance.errors import QueueError, QueueRejected, QueueUnavailable
 from appliance.queue import keys
-from appliance.queue.connection import REPLY_TIMEOUT_S, Channel, Traffic
+from appliance.queue.connection import REPLY_TIMEOUT_S, Line, Traffic
+from appliance.queue.opening import open_channel
 
 log = structlog.get_logger()
 
@@ -22,20 +23,18 @@ BLOCK_S = 10
 
 
 class Waiter:
-    """One blocked connection on one queue."""
+    """One blocked connection on one queue; ``control`` is for unblocking it."""
 
     def __init__(
-        self,
-        endpoint: RedisEndpoint,
-        queue: str,
-        name: str,
-        control: Channel,
-        traffic: Traffic | None = None,
+        self, endpoint: RedisEndpoint, queue: str, name: str, control: Line, traffic: Traffic | None = None
     ) -> None:
-        self._channel = Channel(endpoint, name, reply_timeout_s=BLOCK_S + REPLY_TIMEOUT_S, traffic=traffic)
+        self._pending, self._active = keys.pending(queue), keys.active(queue)
+        timeout_s = BLOCK_S + REPLY_TIMEOUT_S
+        self._channel = open_channel(
+            endpoint, name, key=self._pending, reply_timeout_s=timeout_s, traffic=traffic
+        )
         self._control = control
         self._queue = queue
-        self._pending, self._active = keys.pending(queue), keys.active(queue)
         self._client_id: int | None = None
         self._dropped = False
 
@@ -60,7 +59,7 @@ class Waiter:
         """Make a :meth:`wait` under way return soon; an id it has moved already is still returned."""
         try:
             if self._client_id is not None:
-                self._control.call("CLIENT", "UNBLOCK", self._client_id)
+                self._control.at(self._channel.address).call("CLIENT", "UNBLOCK", self._client_id)
                 return
         except QueueError as exc:
             log.debug("waiter.unblock_failed", queue=self._queue, error=str(exc))

@@ -7,14 +7,16 @@ from contextlib import closing
 import pytest
 import redis
 
-from appliance.config.settings import RetrySettings, TaskSettings
+from appliance.config.settings import RedisSettings, RetrySettings, TaskSettings
 from appliance.control.contract import RedisEndpoint
 from appliance.queue import scripts
 from appliance.queue.broker import Broker
-from appliance.queue.connection import Channel
+from appliance.queue.connection import Line
+from appliance.queue.opening import open_line
 from appliance.queue.scripts import Script
 from appliance.queue.settlement import Policy
-from harness import wait, wire
+from harness import wire
+from harness.cluster import RedisCluster
 from harness.redis import RedisServer
 
 QUEUE = "inference.high"
@@ -31,25 +33,19 @@ def single(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
 
 
 @pytest.fixture(scope="session")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    """A cluster of one node, which has all the slots."""
-    with (
-        RedisServer(tmp_path_factory.mktemp("cluster"), extra_args=("--cluster-enabled", "yes")) as running,
-        closing(running.client()) as client,
-    ):
-        client.execute_command("CLUSTER ADDSLOTS", *range(16_384))
-        wait.until(lambda: client.execute_command("CLUSTER INFO")["cluster_state"] == "ok", 20, "the cluster")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisCluster]:
+    with RedisCluster(tmp_path_factory.mktemp("cluster")) as running:
         yield running
 
 
 @pytest.fixture
-def server(single: RedisServer) -> RedisServer:
+def server(single: RedisServer) -> RedisServer | RedisCluster:
     """Where a test runs; a module may choose another."""
     return single
 
 
 @pytest.fixture
-def db(server: RedisServer) -> Iterator[redis.Redis]:
+def db(server: RedisServer | RedisCluster) -> Iterator[redis.Redis]:
     client = server.client()
     client.flushall()
     yield client
@@ -64,35 +60,36 @@ def change_scripts(monkeypatch: pytest.MonkeyPatch, change: Callable[[str], str]
     monkeypatch.setattr(scripts, "ALL", changed)
 
 
-def holds_to_one_slot(server: RedisServer) -> bool:
+def holds_to_one_slot(cluster: RedisCluster) -> bool:
     """Whether this Redis knows :data:`ONE_SLOT`."""
-    with closing(server.client()) as client:
+    with closing(cluster.nodes[0].client()) as client:
         return int(client.info("server")["redis_version"].split(".")[0]) >= 7
 
 
-def endpoint_of(server: RedisServer) -> RedisEndpoint:
-    return RedisEndpoint(host=server.host, port=server.port, password="", db=0, use_tls=False)
+def endpoint_of(server: RedisServer | RedisCluster) -> RedisEndpoint:
+    settings = RedisSettings(cluster=isinstance(server, RedisCluster))
+    return RedisEndpoint(server.host, server.port, password="", db=0, use_tls=False, settings=settings)
 
 
 @pytest.fixture
-def endpoint(server: RedisServer) -> RedisEndpoint:
+def endpoint(server: RedisServer | RedisCluster) -> RedisEndpoint:
     return endpoint_of(server)
 
 
 @pytest.fixture
-def channel(endpoint: RedisEndpoint) -> Iterator[Channel]:
-    opened = Channel(endpoint, "test")
+def channel(endpoint: RedisEndpoint) -> Iterator[Line]:
+    opened = open_line(endpoint, "test")
     yield opened
     opened.close()
 
 
 @pytest.fixture
-def broker(channel: Channel, db: redis.Redis) -> Broker:
+def broker(channel: Line, db: redis.Redis) -> Broker:
     return Broker(channel, "me", lease_s=30, keep_results=True)
 
 
 @pytest.fixture
-def other(channel: Channel, db: redis.Redis) -> Broker:
+def other(channel: Line, db: redis.Redis) -> Broker:
     """Another worker on the same queue, with a lease that is over at once."""
     return Broker(channel, "other", lease_s=0.001, keep_results=True)
 

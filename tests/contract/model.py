@@ -60,7 +60,7 @@ class Model:
 
     def observe(self, command: Command, reply: Any) -> None:
         """Take note of a command that was carried out; AssertionError if the reply cannot be."""
-        name = _names().get(command[1]) if command[0] == "EVALSHA" else None
+        name = _names().get(command[1]) if command[0] in {"EVALSHA", "EVAL"} else None
         if name is not None and not isinstance(reply, Exception):
             getattr(self, f"_{name}")([_text(argument) for argument in command[4:]], reply)
 
@@ -288,7 +288,7 @@ class Line:
 
 
 def _names() -> dict[Any, str]:
-    return {script.digest: script.name for script in scripts.ALL}
+    return {known: script.name for script in scripts.ALL for known in (script.digest, script.source)}
 
 
 def _rows(arguments: Sequence[str], width: int, reply: Any) -> list[tuple[str, str, str, str]]:

@@ -10,8 +10,9 @@ from appliance.process.work import Succeeded
 from appliance.queue.broker import Ask, Broker, Verdict
 from appliance.queue.connection import Channel
 from appliance.queue.message import Task
+from appliance.queue.opening import open_line
 from appliance.queue.scripts import Script
-from harness.redis import RedisServer
+from harness.cluster import RedisCluster
 from tests.contract import conftest
 from tests.contract.conftest import POLICY, PREFIX, QUEUE, seed
 
@@ -78,11 +79,11 @@ def test_a_connection_cut_by_the_server_is_opened_again(channel: Channel, db: re
     assert channel.call("PING") == b"PONG"
 
 
-def test_a_cluster_refuses_a_script_that_touches_two_slots(cluster: RedisServer) -> None:
+def test_a_cluster_refuses_a_script_that_touches_two_slots(cluster: RedisCluster) -> None:
     if not conftest.holds_to_one_slot(cluster):
         pytest.skip("Redis before 7 cannot be made to look")
-    two = Script.of("two", conftest.ONE_SLOT + "redis.call('SET', 'a', 1) redis.call('SET', 'b', 1)")
-    channel = Channel(conftest.endpoint_of(cluster), "test")
-    channel.call("SCRIPT", "LOAD", two.source)
+    # In two slots of the same node.
+    two = Script.of("two", conftest.ONE_SLOT + "redis.call('SET', 'a', 1) redis.call('SET', 'd', 1)")
+    line = open_line(conftest.endpoint_of(cluster), "test")
     with pytest.raises(QueueRejected, match="same slot"):
-        channel.call("EVALSHA", two.digest, 1, "a")
+        line.call("EVAL", two.source, 1, "a")

@@ -111,6 +111,8 @@ class Queue(RuleBasedStateMachine):
     def __init__(self, endpoint: RedisEndpoint, db: redis.Redis) -> None:
         super().__init__()
         db.flushdb()
+        # Or how many commands an operation takes would depend on the examples before.
+        db.script_flush()
         self.db = db
         self.channel = Channel(endpoint, "model")
         self.model = Model()

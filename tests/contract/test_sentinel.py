@@ -11,6 +11,7 @@ from appliance.config.settings import RedisSettings
 from appliance.control.contract import RedisEndpoint
 from appliance.errors import QueueUnavailable
 from appliance.queue.connection import Channel
+from appliance.queue.opening import open_channel
 from harness import wait
 from harness.certificates import make_certificates
 from harness.redis import RedisServer
@@ -37,7 +38,10 @@ def watcher(single: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> It
 
 
 def test_redis_is_where_the_sentinel_says(single: RedisServer, watcher: RedisServer) -> None:
-    with closing(Channel(watched_by(address(watcher)), "test")) as channel, closing(single.client()) as db:
+    with (
+        closing(open_channel(watched_by(address(watcher)), "test")) as channel,
+        closing(single.client()) as db,
+    ):
         channel.call("SET", "by", "sentinel")
 
         assert db.get("by") == b"sentinel"
@@ -49,7 +53,7 @@ def test_sentinels_that_are_away_or_know_nothing_are_passed_over(
     places = ["127.0.0.1:1", address(server), address(watcher)]
 
     for first in range(3):
-        with closing(Channel(watched_by(*places[first:], *places[:first]), "test")) as channel:
+        with closing(open_channel(watched_by(*places[first:], *places[:first]), "test")) as channel:
             assert channel.call("PING") == b"PONG"
 
 
@@ -58,7 +62,7 @@ def test_where_none_knows_what_each_said_is_told(server: RedisServer, watcher: R
     unknown = replace(endpoint, settings=replace(endpoint.settings, sentinel_master="other"))
 
     with pytest.raises(QueueUnavailable) as caught:
-        Channel(unknown, "test").call("PING")
+        open_channel(unknown, "test").call("PING")
 
     said = str(caught.value)
     assert "no Sentinel says where Redis is" in said
@@ -75,7 +79,9 @@ def test_a_sentinel_that_names_what_no_longer_is_the_master_is_not_the_next_to_b
         stale = stack.enter_context(sentinel(tmp_path / "stale", demoted, down_after_ms=60_000))
         stack.enter_context(closing(demoted.client())).replicaof("127.0.0.1", 1)
         # The second is the first to be asked.
-        channel = stack.enter_context(closing(Channel(watched_by(address(watcher), address(stale)), "test")))
+        channel = stack.enter_context(
+            closing(open_channel(watched_by(address(watcher), address(stale)), "test"))
+        )
         with pytest.raises(QueueUnavailable, match="read only replica"):
             channel.call("SET", "a", "b")
 
@@ -86,7 +92,7 @@ def test_after_a_failover_the_new_master_is_found(tmp_path: Path) -> None:
     with ExitStack() as stack:
         old, new = (stack.enter_context(RedisServer(tmp_path / name)) for name in ("old", "new"))
         watching = stack.enter_context(sentinel(tmp_path / "sentinel", old, replica=new))
-        channel = stack.enter_context(closing(Channel(watched_by(address(watching)), "test")))
+        channel = stack.enter_context(closing(open_channel(watched_by(address(watching)), "test")))
         assert channel.call("SET", "on", "old") == b"OK"
 
         old.kill()
@@ -103,11 +109,11 @@ def test_a_sentinel_that_wants_a_password_gets_that_of_redis(tmp_path: Path) -> 
         watching = stack.enter_context(sentinel(tmp_path / "sentinel", guarded, password=PASSWORD))
         endpoint = watched_by(address(watching), password=PASSWORD)
 
-        with closing(Channel(endpoint, "test")) as channel:
+        with closing(open_channel(endpoint, "test")) as channel:
             assert channel.call("PING") == b"PONG"
         for other in ("wrong-canary-73", ""):
             with pytest.raises(QueueUnavailable, match="does not let user default") as caught:
-                Channel(replace(endpoint, password=other), "test").call("PING")
+                open_channel(replace(endpoint, password=other), "test").call("PING")
             assert "canary" not in str(caught.value)
 
 
@@ -120,7 +126,7 @@ def test_sentinels_of_a_redis_with_tls_are_asked_over_tls(tmp_path: Path) -> Non
         files = {"ca_file": certificates.ca, "cert_file": certificates.cert, "key_file": certificates.key}
 
         with closing(
-            Channel(replace(endpoint, settings=replace(endpoint.settings, **files)), "test")
+            open_channel(replace(endpoint, settings=replace(endpoint.settings, **files)), "test")
         ) as channel:
             assert channel.call("PING") == b"PONG"
 

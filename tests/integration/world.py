@@ -53,9 +53,9 @@ class World:
         self.server.configure(QueueConfig(name=name, git_url=repo.url, **config))
         return repo
 
-    def serve_sleeper(self, run_s: float = 0.001) -> None:
+    def serve_sleeper(self, run_s: float = 0.001, **config: Any) -> None:
         """Give the queue a handler whose tasks last ``run_s`` and whose results are the process's pid."""
-        self.serve("raw_sleep")
+        self.serve("raw_sleep", **config)
         self._handler_env["HANDLER_SECONDS"] = str(run_s)
 
     def worker(

@@ -45,6 +45,7 @@ OWN_VARIABLES = [
     ("RUNQY_REDIS_KEY_FILE", "-"),
     ("RUNQY_REDIS_SENTINELS", "-"),
     ("RUNQY_REDIS_SENTINEL_MASTER", "-"),
+    ("RUNQY_REDIS_CLUSTER", "false"),
     ("RUNQY_HTTP_ADDR", "-"),
     ("RUNQY_LOG_LEVEL", "info"),
     ("RUNQY_LOG_FORMAT", "text"),

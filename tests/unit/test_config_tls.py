@@ -73,6 +73,12 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path, name: str) -> None:
     assert "No such file" in found
 
 
+def test_a_cluster_that_sentinels_watch_is_refused_naming_both(tmp_path: Path) -> None:
+    found = problem(tmp_path, CLUSTER="yes", SENTINELS="one:26379", SENTINEL_MASTER="queue")
+
+    assert found == "RUNQY_REDIS_CLUSTER='yes': cannot go with RUNQY_REDIS_SENTINELS='one:26379'"
+
+
 def test_a_key_without_a_certificate_is_named(tmp_path: Path, certificates: Certificates) -> None:
     found = problem(tmp_path, KEY_FILE=certificates.key)
 
