@@ -11,6 +11,7 @@
     ├── CommandFailed                  a program we ran ended badly (deploy translates it)
     ├── StartupError                   the worker cannot begin: Redis, folder, port
     ├── StateUnusable                  the state folder does not take or give what it should
+    │   └── StateHangs                 its disk does not answer at all
     ├── ProcessError
     │   ├── ProcessNotReady            a task was offered while the process cannot take one
     │   └── ProcessDegraded            restarts are used up and the worker was told to end then
@@ -95,6 +96,10 @@ class StartupError(ApplianceError):
 
 class StateUnusable(ApplianceError):
     """Raised when the state folder cannot be read or written: full, read-only, no locks, no permission."""
+
+
+class StateHangs(StateUnusable):
+    """Raised when the state folder's disk does not answer for long; the thread that asked still waits."""
 
 
 class ProcessError(ApplianceError):

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable
 
 import gevent
 import structlog
-from gevent.lock import RLock
 
 from appliance.clock import Clock
 from appliance.errors import StateUnusable
+from appliance.loops.aside import Aside
 from appliance.queue.message import Lease
 from appliance.queue.outbox import Outbox
 from appliance.queue.record import Kept
@@ -29,15 +29,18 @@ class Keeper:
     identity of its Redis."""
 
     def __init__(
-        self, outbox: Outbox, outcomes: Callable[[], Iterable[tuple[str, Settlement]]], clock: Clock
+        self,
+        outbox: Outbox,
+        outcomes: Callable[[], Iterable[tuple[str, Settlement]]],
+        clock: Clock,
+        aside: Aside | None = None,
     ) -> None:
         self._outbox = outbox
         self._outcomes = outcomes
         self._clock = clock
         self._seen: dict[Lease, Kept] = {}
         self._full = self._unusable = False
-        # The disk is written by one thread at a time, also when a loop was killed at it.
-        self._lock = RLock()
+        self._aside = aside or Aside()
 
     @property
     def size_bytes(self) -> int:
@@ -74,8 +77,7 @@ class Keeper:
         if not late and not self._outbox.size_bytes:
             return True
         try:
-            with self._lock:
-                left_out = gevent.get_hub().threadpool.apply(self._outbox.mirror, (late,))
+            left_out = self._aside.do(lambda: self._outbox.mirror(late))
         except StateUnusable as exc:
             if not self._unusable:
                 consequence = "outcomes wait for Redis in memory only"

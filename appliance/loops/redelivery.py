@@ -6,16 +6,15 @@ closed.
 Outcomes for another Redis, or for queues that are not served here, stay where they are.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-import gevent
 import structlog
 
 from appliance.clock import Clock
-from appliance.errors import QueueError, StateUnusable
+from appliance.errors import QueueError, StateHangs, StateUnusable
+from appliance.loops.aside import Aside
 from appliance.queue import record
 from appliance.queue.broker import Broker, Verdict
 from appliance.queue.outbox import Journal, orphans
@@ -33,34 +32,54 @@ _BATCH = 50
 class Redelivery:
     """``brokers`` are those of the queues served here, by identity of the Redis and name of the queue."""
 
-    def __init__(self, folder: Path, brokers: Mapping[tuple[str, str], Broker], clock: Clock) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        brokers: Mapping[tuple[str, str], Broker],
+        clock: Clock,
+        aside: Aside | None = None,
+    ) -> None:
+        self._aside = aside or Aside()
+        self._hung = False
         self._folder = folder
         self._brokers = brokers
         self._clock = clock
         self._said: set[tuple[str, str]] = set()
 
     def tick(self) -> float:
-        """Deliver what there is; returns the seconds to the next look."""
+        """Deliver what there is; returns the seconds to the next look.
+
+        Never again once the disk has hung: what was under way is out of our hands.
+        """
+        if self._hung:
+            return LOOK_EVERY_S
         try:
-            for path in _in_thread(lambda: list(orphans(self._folder))):
+            for path in self._aside.do(lambda: list(orphans(self._folder))):
                 self._deliver_file(path)
         except StateUnusable as exc:
+            self._hung = isinstance(exc, StateHangs)
             self._once(self._folder.name, "outbox.unusable", error=str(exc))
         return LOOK_EVERY_S
 
     def _deliver_file(self, path: Path) -> None:
         try:
-            journal = _in_thread(lambda: Journal.adopt(path))
-            if journal is None:
-                return
-            try:
-                self._deliver(journal, _in_thread(journal.read))
-            finally:
-                journal.close()
+            journal = self._aside.do(lambda: Journal.adopt(path))
+        except StateHangs:
+            raise
+        except StateUnusable as exc:
+            self._once(path.name, "outbox.unusable", error=str(exc))
+            return
+        if journal is None:
+            return
+        try:
+            self._deliver(journal, self._aside.do(journal.read))
+        except StateHangs:
+            raise
         except StateUnusable as exc:
             self._once(path.name, "outbox.unusable", error=str(exc))
         except QueueError as exc:
             self._once(path.name, "outbox.undelivered", file=path.name, error=str(exc))
+        journal.close()
 
     def _deliver(self, journal: Journal, contents: Contents) -> None:
         name = journal.path.name
@@ -76,9 +95,9 @@ class Redelivery:
                 del left[kept.settlement.lease]
             if done and left:
                 line = record.encode_done([kept.settlement.lease for kept in done])
-                _in_thread(partial(journal.append, line))
+                self._aside.do(partial(journal.append, line))
         if not left:
-            _in_thread(journal.remove)
+            self._aside.do(journal.remove)
             return
         foreign = [kept for kept in left.values() if self._broker(kept) is None]
         if foreign:
@@ -141,8 +160,3 @@ class Redelivery:
         if (name, event) not in self._said:
             self._said.add((name, event))
             log.warning(event, **about)
-
-
-def _in_thread(work: Callable[[], Any]) -> Any:
-    """A disk may take its time; the worker goes on meanwhile."""
-    return gevent.get_hub().threadpool.apply(work)

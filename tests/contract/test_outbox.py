@@ -2,6 +2,7 @@
 
 import os
 import stat
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import redis
 from structlog.testing import capture_logs
 
 from appliance.errors import QueueUnavailable, StateUnusable
+from appliance.loops.aside import Aside
 from appliance.loops.keeper import Keeper
 from appliance.loops.redelivery import Redelivery
 from appliance.process.work import Died, Failed, Outcome, Returned, Succeeded
@@ -193,6 +195,28 @@ def test_an_append_that_failed_in_the_middle_leaves_whole_lines(
     assert journal.path.read_bytes() == first
     journal.append(third)
     assert journal.path.read_bytes() == first + third
+
+
+def test_a_disk_that_hangs_holds_nobody_up_and_is_not_written_by_two(
+    tmp_path: Path, three: list[Settlement], clock: HandClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers, at_work = threading.Event(), []
+
+    def slow(_fd: int) -> None:
+        at_work.append(1)
+        answers.wait(10)
+
+    outbox = Outbox(tmp_path, "me")
+    keeper = Keeper(outbox, lambda: [(HERE, one) for one in three], clock, Aside(limit_s=0.05))
+    monkeypatch.setattr(os, "fsync", slow)
+    with capture_logs() as events:
+        for _ in range(4):
+            keeper.tick()
+        assert len(at_work) == 1
+        answers.set()
+        keeper.tick()
+    assert [event["event"] for event in events] == ["outbox.unusable", "outbox.usable_again"]
+    assert on_disk(tmp_path) == {"a", "b", "c"}
 
 
 # Delivering ----------------------------------------------------------------------------------------
