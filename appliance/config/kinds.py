@@ -343,6 +343,26 @@ class FilePath:
         return str(value) if value.is_absolute() else f"./{value}"
 
 
+@dataclass(frozen=True)
+class QueueFolder:
+    """Where a queue's files are, on every machine alike; ``{parent}`` in it stands for the queue's name."""
+
+    allowed: str = "an absolute path, such as /app or, for a folder a parent queue, /app/{parent}"
+    unit: str = "path"
+
+    def parse(self, text: str) -> Path:
+        """See :class:`Kind`."""
+        if not text.isprintable():
+            raise ValueError("it has characters that cannot be printed")
+        if not text.startswith("/") or set(text.replace("{parent}", "")) & set("{}"):
+            raise ValueError
+        return Path(text)
+
+    def show(self, value: Path) -> str:
+        """See :class:`Kind`."""
+        return str(value)
+
+
 def quoted(text: str) -> str:
     """Return ``text`` in quotes on one line, cut where it is long, unprintable characters escaped."""
     return repr(text if len(text) <= 120 else text[:120] + "...")

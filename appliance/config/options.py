@@ -20,6 +20,7 @@ from appliance.config.kinds import (
     Kind,
     ListenAddress,
     Number,
+    QueueFolder,
     QueueNames,
     ServerUrl,
     Size,
@@ -250,6 +251,13 @@ OPTIONS: tuple[Option, ...] = (
         FilePath("a folder that is writable or can be made", folder=True),
         "Where task code is cloned to, one folder a parent queue.",
         origin=Origin.SPECIFICATION,
+    ),
+    Option(
+        "deployment.baked",
+        "RUNQY_DEPLOYMENT_BAKED",
+        QueueFolder(),
+        "Where the image has task code and what it needs: nothing is cloned or installed then. All parent "
+        "queues share that folder unless {parent} in it tells them apart.",
     ),
     Option(
         "deployment.use_system_site_packages",

@@ -60,9 +60,13 @@ class WorkerSettings:
 
 @dataclass(frozen=True)
 class DeploymentSettings:
-    """Where task code lives and what its environment inherits."""
+    """Where task code lives and what its environment inherits.
+
+    ``baked`` is where it is when it came with the image; ``{parent}`` in it stands for the queue.
+    """
 
     dir: Path = Path("./deployment")
+    baked: Path | None = None
     use_system_site_packages: bool = True
 
 

@@ -20,6 +20,7 @@ from appliance.clock import Clock
 from appliance.config.settings import BootstrapSettings, DeploymentSettings, GitSettings
 from appliance.control.contract import DeploymentSpec
 from appliance.deploy.access import git_environment, without_credentials
+from appliance.deploy.baked import COMMIT, baked_folder, find_baked
 from appliance.deploy.checkout import Checkouts, Wanted
 from appliance.deploy.command import Runner
 from appliance.deploy.dependencies import find_dependencies
@@ -49,10 +50,13 @@ SILENCE_EVERY_S = 30.0
 
 @dataclass(frozen=True)
 class Deployed:
-    """Where the code is, what runs it, which commit it is; ``notes`` are what an operator should know."""
+    """Where the code is, what runs it, which commit it is; ``notes`` are what an operator should know.
+
+    ``venv_dir`` None is the machine's own Python, as an image with the code in it may have it.
+    """
 
     code_dir: Path
-    venv_dir: Path
+    venv_dir: Path | None
     python: Path
     commit: str
     notes: tuple[str, ...] = ()
@@ -70,6 +74,7 @@ class Deployer:
         redact: Callable[[str], str],
     ) -> None:
         self._dir = deployment.dir.expanduser().absolute()
+        self._baked = deployment.baked
         self._system_site_packages = deployment.use_system_site_packages
         self._bootstrap = bootstrap
         self._git = git
@@ -84,6 +89,8 @@ class Deployer:
         Raises :class:`~appliance.errors.DeploymentRejected` for what another attempt would not change,
         :class:`~appliance.errors.DeploymentUnavailable` when the configured attempts are used up.
         """
+        if self._baked is not None:
+            return self._find_baked(baked_folder(self._baked, parent), parent, spec)
         started_s = self._clock.monotonic()
         source = parse_source(spec.git_url)
         check_ref(spec.branch)
@@ -103,6 +110,15 @@ class Deployer:
             seconds=round(self._clock.monotonic() - started_s, 3),
         )
         return deployed
+
+    def _find_baked(self, folder: Path, parent: str, spec: DeploymentSpec) -> Deployed:
+        try:
+            code_dir, venv_dir, python = find_baked(
+                folder, parent, spec, _base_python(), system_site_packages=self._system_site_packages
+            )
+        except OSError as exc:
+            raise DeploymentRejected(f"RUNQY_DEPLOYMENT_BAKED: {folder}: {exc.strerror or exc}") from exc
+        return Deployed(code_dir, venv_dir, python, COMMIT)
 
     def _deploy(
         self,

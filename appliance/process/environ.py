@@ -48,26 +48,23 @@ _INTERPRETERS = frozenset(("python", "python3"))
 
 def build_environment(
     inherited: Mapping[str, str],
-    venv_dir: Path,
+    venv_dir: Path | None,
     vaults: Mapping[str, str],
     allow_unsafe: bool = False,
 ) -> tuple[dict[str, str], list[str]]:
     """The task process's environment, and a line for each vault entry that was refused (never its value).
 
-    ``vaults`` win over ``inherited``. Entries that would change which code runs (``PATH``, ``LD_PRELOAD``,
-    ``PYTHONPATH`` …), or that bear the name of a credential of ours, are refused unless ``allow_unsafe``;
-    names and values that no environment can hold are refused always.
+    ``venv_dir`` None is the machine's own Python. ``vaults`` win over ``inherited``. Entries that would
+    change which code runs (``PATH``, ``LD_PRELOAD``, ``PYTHONPATH`` …), or that bear the name of a credential
+    of ours, are refused unless ``allow_unsafe``; names and values that no environment can hold are refused always.
     """
     env = {name: value for name, value in inherited.items() if not _is_credential(name)}
     env.pop("PYTHONHOME", None)
-    bin_dir = str(venv_dir / "bin")
-    path = env.get("PATH") or os.defpath
-    env |= {
-        "PATH": bin_dir + os.pathsep + path,
-        "VIRTUAL_ENV": str(venv_dir),
-        # Output must reach us when it is printed, not when a buffer is full or lost in a crash.
-        "PYTHONUNBUFFERED": "1",
-    }
+    if venv_dir is not None:
+        path = env.get("PATH") or os.defpath
+        env |= {"PATH": str(venv_dir / "bin") + os.pathsep + path, "VIRTUAL_ENV": str(venv_dir)}
+    # Output must reach us when it is printed, not when a buffer is full or lost in a crash.
+    env["PYTHONUNBUFFERED"] = "1"
     warnings = []
     for name, value in vaults.items():
         refusal = _refusal(name, value, allow_unsafe)

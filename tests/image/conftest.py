@@ -10,7 +10,7 @@ import pytest
 from pytest_docker.plugin import Services
 from runqy_python import RunqyClient
 
-from tests.image.engine import HARNESS_IMAGE, IMAGE, ROOT, Engine
+from tests.image.engine import HARNESS_IMAGE, IMAGE, ROOT, TAG, Engine
 from tests.image.tasks import make_client
 
 
@@ -59,6 +59,15 @@ def harness_image(engine: Engine) -> str:
     """The harness's image, as this checkout builds it."""
     _make("harness-image")
     return HARNESS_IMAGE
+
+
+@pytest.fixture(scope="session")
+def custom_image(engine: Engine, image: str) -> str:
+    """The example of a task image, built on the worker's."""
+    name = f"runqy-example-task:{TAG}"
+    folder = ROOT / "examples" / "custom-image"
+    engine.docker("build", "--build-arg", f"WORKER_IMAGE={image}", "--tag", name, str(folder), timeout_s=600)
+    return name
 
 
 @pytest.fixture(scope="session")

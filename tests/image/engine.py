@@ -20,11 +20,13 @@ class Engine:
     label: str = field(default_factory=lambda: f"runqy.test={uuid.uuid4().hex}")
 
     def docker(
-        self, *arguments: str, check: bool = True, timeout_s: float = 60
+        self, *arguments: str, check: bool = True, timeout_s: float = 60, stdin: str | None = None
     ) -> subprocess.CompletedProcess[str]:
         """Runs ``docker`` with these arguments; with ``check``, a failure shows what it printed."""
         command = ["docker", *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout_s)
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=timeout_s, input=stdin
+        )
         if check and done.returncode != 0:
             raise AssertionError(f"{' '.join(command)}: {done.returncode}\n{done.stdout}{done.stderr}")
         return done

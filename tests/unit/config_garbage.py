@@ -9,6 +9,7 @@ from appliance.config.kinds import (
     Integer,
     ListenAddress,
     Number,
+    QueueFolder,
     QueueNames,
     ServerUrl,
     Size,
@@ -72,6 +73,7 @@ _GARBAGE: dict[type, tuple[str, ...]] = {
         "//host",
     ),
     FilePath: ("~/nothing", "a\nb"),
+    QueueFolder: ("true", "app", "~/app", "/app/{queue}", "/app/{parent", "/a\nb"),
 }
 
 #: Paths like any others until the disk is asked.

@@ -37,6 +37,7 @@ OWN_VARIABLES = [
     ("RUNQY_QUEUE_STRATEGY", "strict"),
     ("RUNQY_LEASE_DURATION", "30s"),
     ("RUNQY_STOP_GRACE", "-"),
+    ("RUNQY_DEPLOYMENT_BAKED", "-"),
     ("RUNQY_INSTANCE_ID", "-"),
     ("RUNQY_STATE_DIR", "-"),
     ("RUNQY_REDIS_USERNAME", "-"),
