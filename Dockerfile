@@ -38,6 +38,7 @@ USER root
 ENV HOME=/var/lib/runqy \
     LANG=C.UTF-8 \
     RUNQY_DEPLOYMENT_DIR=/var/lib/runqy/deployment \
+    RUNQY_HTTP_ADDR=0.0.0.0:8686 \
     RUNQY_STOP_GRACE=10s \
     SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt
 LABEL org.opencontainers.image.title="runqy-appliance" \
@@ -46,6 +47,10 @@ LABEL org.opencontainers.image.title="runqy-appliance" \
 # SIGTERM is the graceful stop: running tasks may finish within RUNQY_SHUTDOWN_TIMEOUT, their process may take
 # RUNQY_PROCESS_STOP_GRACE more. RUNQY_STOP_GRACE below is what Docker gives before SIGKILL unless it is told more.
 STOPSIGNAL SIGTERM
+# Health, metrics and the status page: read only, without secrets.
+EXPOSE 8686
+# Healthy is a worker that takes tasks; a first deployment may install packages for minutes before.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30m --retries=3 CMD ["runqy-appliance", "health"]
 ENTRYPOINT ["tini", "--", "/usr/local/bin/entrypoint.sh"]
 CMD ["run"]
 # Group 0 is given what the user has, because OpenShift and `--user 12345:0` bring any uid but that group.

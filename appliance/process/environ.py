@@ -56,7 +56,8 @@ def build_environment(
 
     ``venv_dir`` None is the machine's own Python. ``vaults`` win over ``inherited``. Entries that would
     change which code runs (``PATH``, ``LD_PRELOAD``, ``PYTHONPATH`` …), or that bear the name of a credential
-    of ours, are refused unless ``allow_unsafe``; names and values that no environment can hold are refused always.
+    of ours, are refused unless ``allow_unsafe``; names and values that no environment can hold are
+    refused always.
     """
     env = {name: value for name, value in inherited.items() if not _is_credential(name)}
     env.pop("PYTHONHOME", None)

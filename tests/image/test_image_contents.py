@@ -103,6 +103,8 @@ def test_the_image_declares_how_it_is_run_and_stopped(engine: Engine, image: str
     assert config["StopSignal"] == "SIGTERM"
     assert config["Entrypoint"] == ["tini", "--", "/usr/local/bin/entrypoint.sh"]
     assert config["Cmd"] == ["run"]
+    assert config["Healthcheck"]["Test"] == ["CMD", "runqy-appliance", "health"]
+    assert list(config["ExposedPorts"]) == ["8686/tcp"]
     assert set(config["Volumes"]) == {"/var/lib/runqy/deployment", "/state", "/tmp"}
 
 

@@ -7,7 +7,7 @@ from runqy_python import RunqyClient
 
 from harness import wait
 from tests.image.engine import Engine
-from tests.image.tasks import API_KEY, end_of, result_of, wait_active
+from tests.image.tasks import API_KEY, DEPLOY_TIMEOUT_S, end_of, result_of, wait_active
 
 pytestmark = [pytest.mark.image, pytest.mark.timeout(600)]
 
@@ -102,3 +102,48 @@ def test_docker_stop_lets_a_running_task_finish_and_ends_with_status_0_within_th
     assert engine.inspect(held, "{{.State.ExitCode}}") == "0", engine.logs(held)
     assert client.get_task(task_id).state == "completed"
     assert "drain_timeout" not in engine.logs(held)
+
+
+def test_health_goes_from_starting_to_healthy_and_unhealthy_when_degraded(
+    engine: Engine, client: RunqyClient, image: str, docker_compose_project_name: str
+) -> None:
+    # given a worker whose first crash is its last, looked at more often than the image says
+    container = engine.start(
+        f"--network={docker_compose_project_name}_default",
+        "--env=RUNQY_SERVER_URL=http://server:8081",
+        f"--env=RUNQY_API_KEY={API_KEY}",
+        "--env=RUNQY_QUEUES=spare",
+        "--env=RUNQY_RECOVERY_ENABLED=false",
+        "--health-interval=1s",
+        "--health-retries=1",
+        image,
+    )
+    seen = [health_of(engine, container)]
+
+    def until(status: str) -> None:
+        wait.until(
+            lambda: health_of(engine, container) == status,
+            DEPLOY_TIMEOUT_S,
+            f"the container to be {status}",
+            lambda: engine.inspect(container, "{{json .State.Health}}") + engine.logs(container),
+        )
+        seen.append(status)
+
+    # when it gets ready, and then its process dies
+    until("healthy")
+    end_of(engine, client, container, "spare", {"die": True})
+    until("unhealthy")
+
+    # then the probe said why, and the worker itself lives on
+    said = engine.inspect(container, "{{(index .State.Health.Log 0).Output}}")
+    last = engine.docker("exec", container, "runqy-appliance", "health", check=False)
+    live = engine.docker("exec", container, "runqy-appliance", "health", "--live", check=False)
+    engine.docker("rm", "--force", "--volumes", container)
+    assert seen == ["starting", "healthy", "unhealthy"], said
+    assert "degraded" in last.stdout + last.stderr
+    assert (last.returncode, live.returncode) == (1, 0)
+
+
+def health_of(engine: Engine, container: str) -> str:
+    """What the engine thinks of the container."""
+    return engine.inspect(container, "{{.State.Health.Status}}")

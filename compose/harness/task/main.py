@@ -1,10 +1,11 @@
 """A task that tells what it finds around it: its payload, its vault, its user, and what it can import.
 
-Asked to, it also takes its time, leaves an orphan, or takes more memory than there is.
+Asked to, it also takes its time, dies, leaves an orphan, or takes more memory than there is.
 """
 
 import importlib.util
 import os
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -17,10 +18,12 @@ from runqy_python import run, task
 def look_around(payload: dict[str, Any]) -> dict[str, object]:
     """Answers with what it found; ``look_for`` in the payload names modules it should try to find.
 
-    ``sleep_s`` it sleeps first, ``orphan`` names a file for the id of a process that outlives its parent,
-    ``hoard`` is memory to take until the kernel objects.
+    ``sleep_s`` it sleeps first, ``die`` kills it, ``orphan`` names a file for the id of a process that
+    outlives its parent, ``hoard`` is memory to take until the kernel objects.
     """
     time.sleep(payload.get("sleep_s", 0))
+    if payload.get("die"):
+        os.kill(os.getpid(), signal.SIGKILL)
     if "orphan" in payload:
         Path(payload["orphan"]).write_text(orphan())
     hoard = []
