@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from importlib import resources
 from importlib.resources.abc import Traversable
 
-#: Understood by every handler that keeps a diary.
+#: Understood by every handler that keeps a diary: a file, or stderr.
 DIARY = "HANDLER_DIARY"
 
 _SETTING = re.compile(r"(HANDLER_[A-Z_]+): (.+)", re.DOTALL)

@@ -55,6 +55,8 @@ def run(place: Place, offers: Sequence[Offer]) -> int:
             redis.url,
             worker_key=place.worker_key,
             client_key=place.client_key,
+            # Whoever may enqueue here may also make it misbehave: it is a server for trying things out.
+            admin_key=place.client_key,
             host=place.host,
             port=place.port,
             redis_url_for_workers=_for_workers(redis.url, place.redis_host_for_workers),

@@ -8,7 +8,7 @@ import json
 import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import redis
@@ -16,33 +16,14 @@ import redis
 from harness.server import bodies
 from harness.server.bodies import BadRequest, Job
 from harness.server.config import registration
-from harness.server.state import Fault, State, UnknownQueue
+from harness.server.faults import GARBAGE, Fault, from_json
+from harness.server.git import PREFIX
+from harness.server.messages import Request, Response
+from harness.server.state import State, UnknownQueue
 from harness.server.store import Store
 
-JSON = "application/json"
 #: A JSON object.
 Json = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Request:
-    """What came in. ``headers`` by lower-case name; ``query`` has the last value of each name."""
-
-    method: str
-    path: str
-    query: Mapping[str, str]
-    headers: Mapping[str, str]
-    body: bytes
-
-
-@dataclass(frozen=True)
-class Response:
-    """What goes out."""
-
-    status: int
-    body: bytes
-    content_type: str = JSON
-    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -97,8 +78,18 @@ class Api:
         self._wait_s = wait_s
         self.stopping = threading.Event()
 
-    def answer(self, request: Request) -> Answered:
-        """Answer ``request``; whatever goes wrong becomes a response."""
+    def fault(self, method: str, path: str) -> Fault | None:
+        """The fault that a request is to meet; counts it."""
+        if path.startswith(PREFIX):
+            return self._state.faults.take(GIT)
+        of_path = [route for route in ROUTES if route.match(path) is not None]
+        asked = next((route for route in of_path if route.method == method), None)
+        return self._state.faults.take(asked.path) if asked else None
+
+    def answer(self, request: Request, fault: Fault | None = None) -> Answered:
+        """Answer ``request``, ``fault`` permitting; whatever goes wrong becomes a response."""
+        if fault is not None and fault.answers:
+            return Answered(_spoiled(request.path, fault))
         matches = [(route, found) for route in ROUTES if (found := route.match(request.path)) is not None]
         if not matches:
             problem = f"no such path: {request.path}"
@@ -112,9 +103,6 @@ class Api:
         return Answered(_errors(request.path, 405, problem), complaints=[problem])
 
     def _guarded(self, route: Route, request: Request, parameters: Parameters) -> Answered:
-        spoiled = self._spoiled(route)
-        if spoiled is not None:
-            return Answered(spoiled)
         role = self._state.role(_key(request.headers), route.role)
         if route.role and role != route.role:
             status, problem = (403, f"a {role}'s key") if role else (401, "no key, or a wrong one")
@@ -127,19 +115,6 @@ class Api:
             return Answered(_errors(route.path, 404, str(exc)), role)
         except redis.RedisError as exc:
             return Answered(_errors(route.path, 500, f"Redis: {exc}"), role)
-
-    def _spoiled(self, route: Route) -> Response | None:
-        """What the fault for this route answers; None where it answers nothing, or there is none."""
-        fault = self._state.faults.take(route.path)
-        if fault is None:
-            return None
-        self.stopping.wait(fault.delay_s)
-        if fault.garbage:
-            return Response(200, b'<html>{"redis": \xff')
-        if fault.status is None:
-            return None
-        response = _errors(route.path, fault.status, "a fault the harness was told to make")
-        return replace(response, headers=fault.headers)
 
     def register(self, request: Request, _: Parameters) -> Response:
         """``POST /worker/register``."""
@@ -197,20 +172,40 @@ class Api:
         self._store.ping()
         return _json(200, {"status": "ok"})
 
-    def set_fault(self, request: Request, _: Parameters) -> Response:
-        """``POST /_harness/faults`` with ``path`` and the fields of :class:`~harness.server.state.Fault`."""
+    def faults(self, _: Request, __: Parameters) -> Response:
+        """``GET /_harness/faults``: those that are on."""
+        return _json(200, {"faults": self._state.faults.left()})
+
+    def add_fault(self, request: Request, _: Parameters) -> Response:
+        """``POST /_harness/faults`` with ``path`` and the fields of :class:`~harness.server.faults.Fault`."""
         body = _object(request)
         path = body.pop("path", None)
         try:
-            self._state.faults.set(path, Fault(**body))
-        except (TypeError, ValueError) as exc:
+            self._state.faults.add(path, from_json(body))
+        except ValueError as exc:
             raise BadRequest([str(exc)]) from exc
-        return _json(200, {"path": path, **body})
+        return _json(200, {"faults": self._state.faults.left()})
 
-    def clear_faults(self, _: Request, __: Parameters) -> Response:
-        """``DELETE /_harness/faults``."""
-        self._state.faults.clear()
-        return _json(200, {})
+    def clear_faults(self, request: Request, _: Parameters) -> Response:
+        """``DELETE /_harness/faults``, of all paths or of ``?path=``."""
+        try:
+            self._state.faults.clear(request.query.get("path"))
+        except ValueError as exc:
+            raise BadRequest([str(exc)]) from exc
+        return _json(200, {"faults": self._state.faults.left()})
+
+    def complaints(self, _: Request, __: Parameters) -> Response:
+        """``GET /_harness/complaints``: what was sent that must not be, and what is wrong in Redis now."""
+        sent = [asdict(complaint) for complaint in self._state.complaints]
+        return _json(200, {"complaints": sent, "heartbeats": self._store.heartbeat_problems()})
+
+    def requests(self, _: Request, __: Parameters) -> Response:
+        """``GET /_harness/requests``: what was asked, without keys and bodies."""
+        asked = [
+            {name: value for name, value in asdict(request).items() if name != "body"}
+            for request in self._state.requests
+        ]
+        return _json(200, {"requests": asked})
 
 
 ROUTES = (
@@ -221,11 +216,23 @@ ROUTES = (
     Route("GET", "/workers", "client", Api.workers),
     Route("GET", "/workers/{id}", "client", Api.worker),
     Route("GET", "/health", "", Api.health),
-    Route("POST", "/_harness/faults", "client", Api.set_fault),
-    Route("DELETE", "/_harness/faults", "client", Api.clear_faults),
+    Route("GET", "/_harness/faults", "admin", Api.faults),
+    Route("POST", "/_harness/faults", "admin", Api.add_fault),
+    Route("DELETE", "/_harness/faults", "admin", Api.clear_faults),
+    Route("GET", "/_harness/complaints", "admin", Api.complaints),
+    Route("GET", "/_harness/requests", "admin", Api.requests),
 )
-#: Those that can be made faulty: all but the switch itself.
-FAULTY = tuple(route.path for route in ROUTES if not route.path.startswith("/_harness/"))
+#: The route of everything git asks for.
+GIT = f"{PREFIX}{{repository}}"
+#: Those that can be made faulty: all but the switches themselves.
+FAULTY = (*(route.path for route in ROUTES if not route.path.startswith("/_harness/")), GIT)
+
+
+def _spoiled(path: str, fault: Fault) -> Response:
+    if fault.garbage:
+        return Response(fault.status or 200, GARBAGE, headers=fault.headers)
+    response = _errors(path, fault.status or 500, "a fault the harness was told to make")
+    return replace(response, headers=fault.headers)
 
 
 def _key(headers: Mapping[str, str]) -> str:

@@ -1,17 +1,21 @@
 """The HTTP face: connections and bytes; what is answered is decided elsewhere."""
 
+import contextlib
 import socket
 import socketserver
 import sys
 import threading
 import time
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from harness.server.api import JSON, Answered, Api, Request, Response
+from harness.server.api import Answered, Api
 from harness.server.bodies import BadRequest, json_object
+from harness.server.faults import NOTHING, SLOW_PIECES, Fault
 from harness.server.git import PREFIX, Exports
+from harness.server.messages import JSON, Request, Response
 from harness.server.state import Recorded, State
 from harness.server.store import Store
 
@@ -110,22 +114,42 @@ class Handler(BaseHTTPRequestHandler):
         begun = time.monotonic()
         url = urlsplit(self.path)
         headers = {name.lower(): value for name, value in self.headers.items()}
-        body = self._body(headers)
+        fault = self.server.api.fault(self.command, url.path)
+        if fault is not None:
+            self.server.api.stopping.wait(fault.delay_s)
+        drop = fault.drop if fault is not None else None
+        body = b"" if drop == "unread" else self._body(headers)
         if body is None:
             return
         request = Request(self.command, url.path, dict(parse_qsl(url.query)), headers, body)
-        if request.path.startswith(PREFIX):
-            self._send(self.server.exports.answer(request))
-            return
+        dropped = Answered(Response(0, b""))
+        answered = dropped if drop in {"unread", "undone"} else self._answered(request, fault)
+        if drop == "unanswered":
+            answered = replace(answered, response=dropped.response)
+        # Recorded before it is sent: who has the answer may look at the record at once.
+        if not request.path.startswith(PREFIX):
+            self._record(request, answered, time.monotonic() - begun)
+        if drop is None:
+            self._send(answered.response, fault)
+        else:
+            self._hang_up()
+
+    def _answered(self, request: Request, fault: Fault | None) -> Answered:
         try:
-            answered = self.server.api.answer(request)
+            if request.path.startswith(PREFIX) and not (fault is not None and fault.answers):
+                return Answered(self.server.exports.answer(request))
+            return self.server.api.answer(request, fault)
         except Exception as exc:  # noqa: BLE001  the client must get an answer, the test must see why
             problem = f"a defect of the harness: {type(exc).__name__}: {exc}"
             response = Response(500, f'{{"errors": ["{type(exc).__name__}"]}}'.encode())
-            answered = Answered(response, complaints=[problem])
-        # Recorded before it is sent: who has the answer may look at the record at once.
-        self._record(request, answered, time.monotonic() - begun)
-        self._send(answered.response)
+            return Answered(response, complaints=[problem])
+
+    def _hang_up(self) -> None:
+        """Close the connection without a word; with what was not read that is a reset."""
+        self.close_connection = True
+        # The client may have been quicker.
+        with contextlib.suppress(OSError):
+            self.connection.shutdown(socket.SHUT_RDWR)
 
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _serve  # noqa: N815  the parent's names
 
@@ -157,16 +181,27 @@ class Handler(BaseHTTPRequestHandler):
             answered.complaints,
         )
 
-    def _send(self, response: Response) -> None:
+    def _send(self, response: Response, fault: Fault | None = None) -> None:
+        fault = fault or NOTHING
+        body = response.body.ljust(fault.huge_bytes or 0)
+        truncated = fault.truncate_bytes is not None and fault.truncate_bytes < len(body)
+        self.close_connection = self.close_connection or truncated
         self.send_response_only(response.status)
         for name, value in response.headers.items():
             self.send_header(name, value)
-        self.send_header("Content-Type", response.content_type)
-        self.send_header("Content-Length", str(len(response.body)))
+        self.send_header("Content-Type", fault.content_type or response.content_type)
+        self.send_header("Content-Length", str(len(body)))
         if self.close_connection:
             self.send_header("Connection", "close")
         self.end_headers()
-        self.wfile.write(response.body)
+        self._write(body[: fault.truncate_bytes], fault.slow_s)
+
+    def _write(self, body: bytes, over_s: float) -> None:
+        size = -(-len(body) // SLOW_PIECES) if over_s else len(body)
+        for start in range(0, len(body), size or 1):
+            if over_s and self.server.api.stopping.wait(over_s / SLOW_PIECES):
+                return
+            self.wfile.write(body[start : start + size])
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  the parent's name
         """Requests are recorded, not printed."""

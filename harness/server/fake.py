@@ -1,6 +1,6 @@
 """A runqy server for one machine: enough of the real one for workers and the SDK's client."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -8,12 +8,14 @@ from typing import Self
 from harness.server.api import FAULTY, Api, Json
 from harness.server.config import QueueConfig
 from harness.server.face import Handler, Listener, Running
+from harness.server.faults import Faults
 from harness.server.git import Exports
-from harness.server.state import Complaint, Faults, Recorded, State
+from harness.server.state import Complaint, Recorded, State
 from harness.server.store import Store
 
 WORKER_KEY = "local-worker-key"
 CLIENT_KEY = "local-client-key"
+ADMIN_KEY = "local-admin-key"
 LONG_POLL_S = 30.0
 
 
@@ -31,8 +33,9 @@ class FakeServer:
     ``redis_url`` is where tasks are written, and what workers are told unless ``redis_url_for_workers``
     says otherwise. ``before_register`` is called with the queue's name before a worker gets its answer, and
     ``alter_registration`` with the answer, to give what is sent instead.
-    The two keys' roles are ``worker`` and ``client``; one key may be both. What the server was asked
-    stays known across restarts.
+    The keys' roles are ``worker``, ``client`` and ``admin`` (for ``/_harness/*``); one key may be several.
+    ``more_keys`` maps other keys to one of these roles, or to any other, which may do nothing. What the
+    server was asked stays known across restarts.
     """
 
     def __init__(
@@ -42,6 +45,8 @@ class FakeServer:
         *,
         worker_key: str = WORKER_KEY,
         client_key: str = CLIENT_KEY,
+        admin_key: str = ADMIN_KEY,
+        more_keys: Mapping[str, str] | None = None,
         host: str = "127.0.0.1",
         port: int = 0,
         redis_url_for_workers: str | None = None,
@@ -51,9 +56,12 @@ class FakeServer:
     ) -> None:
         self.worker_key = worker_key
         self.client_key = client_key
+        self.admin_key = admin_key
         self._redis_url = redis_url
         self._redis_url_for_workers = redis_url_for_workers or redis_url
-        self._state = State(queues, {"worker": worker_key, "client": client_key}, FAULTY)
+        keys = [("worker", worker_key), ("client", client_key), ("admin", admin_key)]
+        keys += [(role, key) for key, role in (more_keys or {}).items()]
+        self._state = State(queues, keys, FAULTY)
         self._exports = Exports()
         self._before_register = before_register
         self._alter_registration = alter_registration
@@ -130,3 +138,11 @@ class FakeServer:
     def complaints(self) -> tuple[Complaint, ...]:
         """What was sent that must not be sent."""
         return self._state.complaints
+
+    def heartbeat_problems(self) -> list[str]:
+        """What is wrong now with the heartbeats in Redis. Raises redis.RedisError."""
+        store = Store(self._redis_url)
+        try:
+            return store.heartbeat_problems()
+        finally:
+            store.close()

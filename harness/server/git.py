@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import unquote, urlencode
 
-from harness.server.api import Request, Response
+from harness.server.messages import Request, Response
 
 PREFIX = "/git/"
 TIMEOUT_S = 60

@@ -12,6 +12,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from harness import asynq
+from harness.server import heartbeats
 from harness.server.bodies import Job
 
 MAX_RETRY = 3
@@ -20,6 +21,8 @@ RETENTION_S = 86_400
 STAMPS = {"ttl_completed": 86_400, "ttl_archived": 259_200}
 #: Seconds without a beat after which a worker counts as stale.
 STALE_AFTER_S = 30
+#: What Redis says of the lifetime of a key that is not there.
+_GONE = -2
 _TERMINAL = frozenset({"completed", "archived"})
 _GO_MAP = re.compile(r"^map\[(.*)\]$")
 
@@ -107,6 +110,17 @@ class Store:
         """One worker as ``GET /workers/{id}`` shows it; None where it has no heartbeat."""
         beat = asynq.get_worker(self._db, worker_id)
         return _readable(beat) if beat else None
+
+    def heartbeat_problems(self) -> list[str]:
+        """What is wrong with the heartbeats there are now."""
+        found = []
+        for worker_id in asynq.get_worker_ids(self._db):
+            beat = asynq.get_worker(self._db, worker_id)
+            if beat:
+                ttl_s = int(self._db.ttl(asynq.worker_key(worker_id)))
+                # Gone between the two looks is no problem.
+                found += heartbeats.problems(worker_id, beat, ttl_s) if ttl_s != _GONE else []
+        return found
 
 
 def _readable(beat: Mapping[str, str]) -> dict[str, Any]:

@@ -20,7 +20,6 @@ from harness.redis import RedisServer
 from harness.repo import make_repo
 from harness.server.config import QueueConfig
 from harness.server.fake import FakeServer
-from harness.server.state import Fault
 
 Q = "inference.default"
 WORKER = {"queue": "inference", "hostname": "h", "os": "linux", "version": "1"}
@@ -223,72 +222,6 @@ def test_requests_are_remembered_without_their_keys(server: FakeServer) -> None:
     assert (first.role, first.status, first.body) == ("worker", 200, WORKER)
     assert (second.role, second.status) == ("", 401)
     assert "key" not in repr((first, second))
-
-
-# Faults ----------------------------------------------------------------------------------------------
-
-
-def test_a_fault_is_made_as_often_as_asked_and_no_more(server: FakeServer) -> None:
-    server.faults.set("/worker/register", Fault(status=503, headers={"Retry-After": "1"}, times=2))
-
-    answers = [register(server) for _ in range(3)]
-
-    assert [answer.status_code for answer in answers] == [503, 503, 200]
-    assert answers[0].headers["retry-after"] == "1"
-    assert list(answers[0].json()) == ["error"]
-
-
-def test_a_garbled_answer_is_no_json(server: FakeServer) -> None:
-    server.faults.set("/worker/register", Fault(garbage=True))
-
-    answer = register(server)
-
-    assert answer.status_code == 200
-    with pytest.raises(ValueError):  # noqa: PT011  no UTF-8 or no JSON: both are meant
-        answer.json()
-
-
-def test_a_delay_comes_before_the_usual_answer_and_ends_with_the_server(server: FakeServer) -> None:
-    server.faults.set("/worker/register", Fault(delay_s=0.2, times=1))
-    begun = time.monotonic()
-    assert register(server).status_code == 200
-    assert time.monotonic() - begun >= 0.2
-
-    server.faults.set("/worker/register", Fault(delay_s=600))
-    ended = threading.Event()
-
-    def ask() -> None:
-        with contextlib.suppress(httpx.HTTPError):
-            register(server)
-        ended.set()
-
-    threading.Thread(target=ask, daemon=True).start()
-    assert call(server, "GET", "/health").status_code == 200
-    assert not ended.is_set()
-    server.stop()
-    assert ended.wait(5)
-
-
-def test_faults_are_switched_over_http_too(server: FakeServer) -> None:
-    assert call(server, "POST", "/_harness/faults", {"path": "/queue/{id}", "status": 500}).status_code == 200
-    assert call(server, "GET", "/queue/some-id").status_code == 500
-    assert call(server, "DELETE", "/_harness/faults").status_code == 200
-    assert call(server, "GET", "/queue/some-id").status_code == 404
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        {"path": "/nowhere", "status": 500},
-        {"path": "/health", "status": 99},
-        {"path": "/health", "delay_s": "soon"},
-        {"path": "/health", "speed": 1},
-        {"path": "/_harness/faults", "status": 500},
-    ],
-)
-def test_a_fault_that_makes_no_sense_is_refused(server: FakeServer, body: dict[str, Any]) -> None:
-    assert call(server, "POST", "/_harness/faults", body).status_code == 400
-    assert call(server, "GET", "/health").status_code == 200
 
 
 # Tasks -----------------------------------------------------------------------------------------------

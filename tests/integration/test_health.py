@@ -16,7 +16,7 @@ from appliance.exits import Exit
 from harness import wait
 from harness.ports import free_port
 from harness.runtimes.process import WorkerProcess
-from harness.server.state import Fault
+from harness.server.faults import Fault
 from tests.integration.world import World
 
 STEADY = """
@@ -49,7 +49,7 @@ class Watched:
 
 
 def test_a_worker_gets_ready_step_by_step_and_is_alive_all_along(world: World) -> None:
-    world.server.faults.set("/worker/register", Fault(delay_s=1))
+    world.server.faults.add("/worker/register", Fault(delay_s=1))
     world.serve({"main.py": "import time\ntime.sleep(1)\n" + STEADY})
     worker = Watched(world)
     seen: list[str] = []

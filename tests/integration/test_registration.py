@@ -22,7 +22,7 @@ from appliance.control.registration import MAX_BODY_BYTES, Registrar, Timeouts
 from appliance.errors import RegistrationRejected, RegistrationUnavailable
 from harness.server.config import QueueConfig
 from harness.server.fake import FakeServer
-from harness.server.state import Fault
+from harness.server.faults import Fault
 from tests.integration.world import World
 
 PATH = "/worker/register"
@@ -227,7 +227,7 @@ def test_the_fake_servers_refusals_are_final_and_say_why(world: World) -> None:
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504, 599])
 def test_a_refusal_that_can_pass_is_asked_again_as_often_as_configured(world: World, status: int) -> None:
     world.server.configure(QueueConfig("inference", "https://git.test/r.git"))
-    world.server.faults.set(PATH, Fault(status=status))
+    world.server.faults.add(PATH, Fault(status=status))
     clock = Waiting()
 
     with pytest.raises(RegistrationUnavailable, match=rf"after 3 attempts: .* answered {status}"):
@@ -240,7 +240,7 @@ def test_a_refusal_that_can_pass_is_asked_again_as_often_as_configured(world: Wo
 
 def test_the_last_attempt_can_be_the_good_one(world: World) -> None:
     world.server.configure(QueueConfig("inference", "https://git.test/r.git"))
-    world.server.faults.set(PATH, Fault(status=503, times=2))
+    world.server.faults.add(PATH, Fault(status=503, times=2))
 
     with capture_logs() as events:
         found = registrar(world.server.url, world.server.worker_key).register("inference")

@@ -11,7 +11,7 @@ import pytest
 
 from appliance.exits import Exit
 from harness import asynq, wait
-from harness.server.state import Fault
+from harness.server.faults import Fault
 from tests.integration.world import QUEUE, World
 
 SLEEPY = """
@@ -107,7 +107,7 @@ def test_a_stop_during_bootstrap_ends_at_once_with_status_0(world: World, stage:
     if stage == "starting":
         files["main.py"] = "import time\ntime.sleep(600)\n"
     if stage == "registering":
-        world.server.faults.set("/worker/register", Fault(delay_s=20))
+        world.server.faults.add("/worker/register", Fault(delay_s=20))
     world.serve(files)
     import socket
 
@@ -225,14 +225,14 @@ def test_a_wrong_key_ends_the_worker_at_once(world: World) -> None:
 
 def test_a_server_that_comes_back_is_registered_with(world: World) -> None:
     world.serve("raw_echo")
-    world.server.faults.set("/worker/register", Fault(status=503, times=2))
+    world.server.faults.add("/worker/register", Fault(status=503, times=2))
     worker = world.worker()
     world.running(worker)
 
 
 def test_a_server_that_stays_away_is_given_up_after_the_attempts(world: World) -> None:
     world.serve("raw_echo")
-    world.server.faults.set("/worker/register", Fault(status=503))
+    world.server.faults.add("/worker/register", Fault(status=503))
     worker = world.worker(RUNQY_BOOTSTRAP_RETRIES="2")
     assert worker.wait(20) == Exit.REGISTRATION
     assert len(world.server.requests_to("/worker/register")) == 3
