@@ -218,6 +218,9 @@ class Worker:
                 registration.redis.password, registration.git_token, *registration.vaults.values()
             )
             sub_queues, warnings = select(registration, wanted)
+            self._redactor.publish(parent, *(sub.name for sub in sub_queues))
+            for vault, problem in self._redactor.remarks(registration.vaults):
+                log.warning("vault.value_is_common", queue=parent, vault=vault, problem=problem)
             if self._settings.redis.certified and not registration.redis.use_tls:
                 problem = "certificates for Redis are set but not used: the server says it has no TLS"
                 log.warning("registration.no_tls", queue=parent, problem=problem)

@@ -114,6 +114,7 @@ class Dispatcher:
         self._quiet = False
         self._ended = False
         self._troubles = 0
+        self._maybe_deleted: set[Lease] = set()
         self._retry_at_s = 0.0
         self._outages = Outages(rng)
         self._reconciler = Reconciler(broker, self.held, lease_s)
@@ -262,6 +263,7 @@ class Dispatcher:
         if self._troubles:
             self._log.info("dispatch.redis_back", failures=self._troubles)
             self._troubles = 0
+            self._maybe_deleted.clear()
         room, away = self._room(), self._outages.away(now_s)
         if self._settleable(away) or self._finished or self._sources.asks(room, now_s, away):
             return 0
@@ -333,6 +335,10 @@ class Dispatcher:
     def _settled(self, settlement: Settlement, verdict: Verdict) -> None:
         if verdict in (Verdict.DONE, Verdict.SETTLED):
             self.counts[type(settlement)] += 1
+            return
+        if verdict is Verdict.GONE and settlement.lease in self._maybe_deleted:
+            self.counts[type(settlement)] += 1
+            self._log.debug("task.completed_before", task_id=settlement.lease.task_id)
             return
         self._log.warning(
             "task.outcome_refused",
@@ -474,6 +480,9 @@ class Dispatcher:
         if not self._troubles:
             self._log.warning("dispatch.redis_trouble", error=str(exc), unsettled=len(self._unsettled))
         self._troubles += 1
+        if not self._broker.keeps_results:
+            # One of these may have been completed, and with that deleted, although we were not told.
+            self._maybe_deleted |= {s.lease for s in self._unsettled if isinstance(s, Complete)}
         now_s = self._clock.monotonic()
         self._retry_at_s = now_s + delay_s
         # A take may have been carried out without our hearing of it: look at once when Redis is

@@ -23,7 +23,7 @@ def configure(settings: LogSettings, redactor: Redactor, stream: TextIO | None =
     )
 
     def redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
-        return {key: redactor.value(value) for key, value in event.items()}
+        return {key: redactor.field(key, value) for key, value in event.items()}
 
     structlog.configure(
         processors=[

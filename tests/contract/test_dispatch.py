@@ -11,6 +11,7 @@ import gevent
 import pytest
 import redis
 from gevent.event import Event
+from structlog.testing import capture_logs
 
 from appliance.clock import SystemClock
 from appliance.config.settings import TaskSettings
@@ -25,7 +26,7 @@ from appliance.observe.pulse import Pulses
 from appliance.process.work import Deliver, Died, Failed, Outcome, Request, RunnerState, Succeeded
 from appliance.queue.broker import Ask, Broker, Exchange
 from appliance.queue.connection import Channel, Command
-from appliance.queue.settlement import Policy, Settlement
+from appliance.queue.settlement import Complete, Policy, Settlement
 from appliance.queue.waiter import Waiter
 from harness import asynq, wait
 from harness.redis import RedisServer
@@ -76,6 +77,7 @@ def start(endpoint: RedisEndpoint, db: redis.Redis) -> Iterator[Start]:
         instant: bool = False,
         policy: Policy = POLICY,
         order: Order | None = None,
+        keep_results: bool = True,
     ) -> tuple[Dispatcher, ScriptedRunner]:
         wake, runner = Event(), ScriptedRunner(instant)
         main, control = Channel(endpoint, "dispatch"), Channel(endpoint, "control")
@@ -84,7 +86,7 @@ def start(endpoint: RedisEndpoint, db: redis.Redis) -> Iterator[Start]:
         dispatcher = Dispatcher(
             sources,
             order or strict(falling),
-            Broker(main, "me", 30, keep_results=True),
+            Broker(main, "me", 30, keep_results=keep_results),
             runner,  # type: ignore[arg-type]
             policy,
             concurrency=concurrency,
@@ -474,6 +476,32 @@ def test_outcomes_that_redis_could_not_take_arrive_when_it_is_back(
     until(lambda: completed(db) == 1, "the result")
     until(lambda: asynq.where_is(db, QUEUE, "b") == "retry", "the failure")
     assert db.get(f"{PREFIX}processed") == b"2"
+
+
+@pytest.mark.parametrize("reply_lost", [True, False])
+def test_a_completion_that_deleted_its_task_is_no_refusal_when_only_its_reply_was_lost(
+    start: Start, db: redis.Redis, monkeypatch: pytest.MonkeyPatch, reply_lost: bool
+) -> None:
+    seed(db, "a")
+    dispatcher, runner = start(keep_results=False)
+    until(lambda: runner.seen == ["a"], "the task")
+    exchange, losses = Broker.exchange, [QueueUnavailable("lost")] if reply_lost else []
+
+    def lossy(self: Broker, settlements: Sequence[Settlement], asks: Sequence[Ask]) -> Exchange:
+        answer = exchange(self, settlements, asks)
+        if settlements and losses:
+            raise losses.pop()
+        return answer
+
+    monkeypatch.setattr(Broker, "exchange", lossy)
+    if not reply_lost:
+        db.delete(f"{PREFIX}t:a")
+    with capture_logs() as events:
+        runner.answer("a")
+        until(lambda: dispatcher.backlog.outcomes == 0 and not losses, "the outcome to be settled")
+    refused = [event for event in events if event["event"] == "task.outcome_refused"]
+    assert len(refused) == (0 if reply_lost else 1)
+    assert dispatcher.counts[Complete] == (1 if reply_lost else 0)
 
 
 def test_connections_cut_at_any_moment_cost_no_task_anything(start: Start, db: redis.Redis) -> None:

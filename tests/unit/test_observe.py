@@ -3,6 +3,7 @@
 import io
 import json
 
+import pytest
 import structlog
 
 from appliance.clock import SystemClock
@@ -11,7 +12,7 @@ from appliance.observe import log
 from appliance.observe.dossier import describe, dossier
 from appliance.observe.outbound import Outbound
 from appliance.observe.output import Output
-from appliance.observe.redaction import MASK, Redactor
+from appliance.observe.redaction import MASK, OWN_FIELDS, Redactor
 from appliance.observe.system import SystemMetrics, parse_gpus
 
 
@@ -47,7 +48,7 @@ def test_very_short_values_are_not_masked_because_that_would_shred_ordinary_text
 def test_secrets_inside_nested_fields_are_masked() -> None:
     redactor = Redactor()
     redactor.add("hunter2")
-    assert redactor.value({"a": ["x hunter2", ("hunter2", 3)], "e": ValueError("hunter2")}) == {
+    assert redactor.field("detail", {"a": ["x hunter2", ("hunter2", 3)], "e": ValueError("hunter2")}) == {
         "a": [f"x {MASK}", [MASK, 3]],
         "e": MASK,
     }
@@ -65,6 +66,55 @@ def test_no_secret_reaches_the_log_not_even_in_a_traceback() -> None:
     assert line["event"] == "it.failed"
     assert "ValueError" in line["exception"]
     assert "hunter2" not in stream.getvalue()
+
+
+def test_a_vault_value_that_is_a_common_word_does_not_shred_our_own_fields() -> None:
+    redactor, stream = Redactor(), io.StringIO()
+    redactor.publish("inference", "inference.high-memory-v2")
+    redactor.add("inference", "running", "2026", "high-memory-v2", "Tr0ub4dor", "a-much-longer-pass-phrase")
+    log.configure(LogSettings(level="info", format="json"), redactor, stream)
+    structlog.get_logger().info(
+        "worker.running",
+        queue="inference.high-memory-v2",
+        sub_queues={"inference.low": 1},
+        text="inference running high-memory-v2",
+    )
+    line = json.loads(stream.getvalue())
+    assert (line["event"], line["queue"]) == ("worker.running", "inference.high-memory-v2")
+    assert line["sub_queues"] == {"inference.low": 1}
+    assert line["text"] == f"{MASK} {MASK} {MASK}"
+    assert MASK not in line["timestamp"]
+
+
+@pytest.mark.parametrize("field", [*sorted(OWN_FIELDS), "text", "error", "reason"])
+def test_what_looks_like_a_secret_is_masked_in_every_field(field: str) -> None:
+    redactor = Redactor()
+    redactor.publish("inference")
+    canaries = ("Tr0ub4dor", "a-much-longer-pass-phrase", "1234567", "sk_live_9a")
+    redactor.add(*canaries)
+    for canary in canaries:
+        assert redactor.field(field, [f"x {canary}", {canary: 1}]) == [f"x {MASK}", {MASK: 1}]
+
+
+def test_entries_with_values_that_make_trouble_are_named_and_their_values_are_not() -> None:
+    redactor = Redactor()
+    redactor.publish("inference")
+    vaults = {
+        "MODE": "inference",
+        "FLAG": "True",
+        "SHORT": "x1",
+        "EMPTY": "",
+        "KEY": "Tr0ub4dor",
+        "PORT": "8080",
+    }
+    redactor.add(*vaults.values())
+    remarks = dict(redactor.remarks(vaults))
+    assert remarks.keys() == {"MODE", "PORT", "FLAG", "SHORT"}
+    assert "not masked" in remarks["FLAG"]
+    assert "not masked" in remarks["SHORT"]
+    assert not any(
+        value and value in text for text in remarks.values() for value in ("inference", "True", "x1")
+    )
 
 
 def test_the_log_level_is_obeyed() -> None:
