@@ -4,7 +4,7 @@ SHELL := /bin/sh
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help venv system demo lint types layers unit integration base image harness-image image-test test chaos bench reference lock clean
+.PHONY: help venv system demo e2e lint types layers unit integration base image harness-image image-test test chaos bench reference lock clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,6 +25,14 @@ system: ## Install missing Debian packages (Redis, debootstrap, …) where root 
 
 demo: venv ## See the worker do its job: server, Redis, tasks, results, a crash and its recovery
 	@$(BIN)/runqy-harness demo
+
+# RUNTIME=process or docker; without it docker where there is an engine. E2E is for further options.
+e2e: venv system ## Play every scenario against the worker (RUNTIME=process|docker, E2E='--only recovery')
+	@case '$(RUNTIME)' in \
+	docker) compose/build.sh worker ;; \
+	'') if docker info >/dev/null 2>&1; then compose/build.sh worker; fi ;; \
+	esac
+	@$(BIN)/runqy-harness e2e $(if $(RUNTIME),--runtime $(RUNTIME)) $(E2E)
 
 lint: venv ## Style: ruff
 	$(BIN)/ruff check .

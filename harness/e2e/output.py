@@ -131,9 +131,9 @@ def write_junit(path: Path, outcomes: Sequence[Outcome], runtime: str, seconds: 
 
 
 def _indented(text: str) -> str:
-    return "\n".join(_MARGIN + line for line in text.splitlines())
+    return "\n".join(_MARGIN + _printable(line) for line in text.splitlines())
 
 
 def _printable(text: str) -> str:
-    """XML has no place for control characters, and workers print them."""
+    """Workers print control characters; terminals obey them, and XML has no place for them."""
     return "".join(char if char.isprintable() or char in "\n\t" else "�" for char in text)

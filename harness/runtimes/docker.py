@@ -10,7 +10,7 @@ import os
 import secrets
 import signal
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any, Self
@@ -49,10 +49,15 @@ class DockerRuntime:
     """A network for one run, and workers of ``image`` in it; entering raises :class:`CannotRun` without."""
 
     name = "docker"
+    #: To read a file of a container, the engine makes an archive of it in a process of its own.
+    look_every_s = 0.4
+    start_s = 120.0
 
-    def __init__(self, image: str = IMAGE) -> None:
+    def __init__(self, image: str = IMAGE, command: Sequence[str] | None = None) -> None:
+        """``command`` None is the image's own."""
         self.run_id = secrets.token_hex(6)
         self._image = image
+        self._command = list(command) if command else None
         self._labels = {RUN_LABEL: self.run_id, OWNER_LABEL: owner.ours()}
         self._gateway = ""
 
@@ -80,6 +85,7 @@ class DockerRuntime:
         """A container that is not made yet."""
         options: dict[str, Any] = {
             "image": self._image,
+            "command": self._command,
             "name": f"runqy-{self.run_id}-{name}-{secrets.token_hex(3)}",
             "environment": dict(env),
             "labels": self._labels,

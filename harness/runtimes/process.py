@@ -198,6 +198,8 @@ class ProcessRuntime:
 
     name = "process"
     address = "127.0.0.1"
+    look_every_s = 0.1
+    start_s = 30.0
 
     def __init__(self, command: Sequence[str], settings: Mapping[str, str] | None = None) -> None:
         """``settings`` are further variables that a worker needs here."""

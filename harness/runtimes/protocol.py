@@ -89,6 +89,14 @@ class Runtime(Protocol):
     def address(self) -> str:
         """Where workers reach what listens on this machine; servers listen there, and only there."""
 
+    @property
+    def look_every_s(self) -> float:
+        """How often a worker and its files may be looked at without being a load of their own."""
+
+    @property
+    def start_s(self) -> float:
+        """What a start may take on a busy machine: registering, cloning, an environment."""
+
     def scratch(self, folder: Path) -> str:
         """A folder that a worker of ``folder`` may write to, as it sees it."""
 

@@ -2,8 +2,10 @@
 
 import contextlib
 import json
+import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib import resources
@@ -35,10 +37,7 @@ BRISK = {
     # With nothing inherited uv makes the environments, in a fraction of pip's time.
     "RUNQY_USE_SYSTEM_SITE_PACKAGES": "false",
 }
-#: Registering, cloning, an environment: a second, more on a busy machine.
-START_TIMEOUT_S = 30.0
 SABOTAGE_EVERY_S = 0.005
-_DEATH = 9
 
 
 class Scene:
@@ -97,7 +96,14 @@ class Scene:
         }
         worker = self.stack.worker(queues, settings, memory_bytes=memory_bytes)
         if ready:
-            self.until(lambda: self.diary(worker).of("ready"), "a task process to be ready", START_TIMEOUT_S)
+            self.until(
+                lambda: self.diary(worker).of("ready") or worker.exit_status is not None,
+                "a task process to be ready",
+                self.stack.runtime.start_s,
+            )
+            if not self.diary(worker).of("ready"):
+                status = worker.exit_status
+                raise AssertionError(f"{worker.name} ended with status {status} before a process was ready")
         return worker
 
     def send(
@@ -131,11 +137,11 @@ class Scene:
         finally:
             self.timeline.record("faults", "fault.ended", fault=name, target=target, id=number)
 
-    def kill_task_process(self, worker: Worker) -> int:
-        """SIGKILL the newest process in the worker's diary; returns its pid."""
-        pid = self.diary(worker).pids[-1]
-        with self.fault("kill", f"task process {pid}"):
-            worker.signal_child(pid, _DEATH)
+    def signal_task_process(self, worker: Worker, number: int = signal.SIGKILL) -> int:
+        """Send the newest process in the worker's diary a signal; returns its pid."""
+        pid = self.diary(worker).of("start")[-1].pid
+        with self.fault(signal.Signals(number).name, f"task process {pid}"):
+            worker.signal_child(pid, number)
         return pid
 
     # Look ---------------------------------------------------------------------------------------------
@@ -148,7 +154,8 @@ class Scene:
         seen: Callable[[], object] | None = None,
     ) -> T:
         """Wait for ``check`` to return something true, and return that; ``seen`` is shown when time is up."""
-        return wait.until(check, timeout_s, what, (lambda: f"saw {seen()}") if seen else lambda: "")
+        diagnose = (lambda: f"saw {seen()}") if seen else lambda: ""
+        return wait.until(check, timeout_s, what, diagnose, longest_pause_s=self.stack.runtime.look_every_s)
 
     def stays(self, check: Callable[[], bool], what: str, for_s: float) -> None:
         """See that ``check`` is true, and true again whenever it is looked at within ``for_s`` seconds."""
@@ -179,7 +186,7 @@ class Scene:
             lambda: set(self.places(ids)) <= {place},
             f"{len(ids)} tasks to be {place}",
             timeout_s,
-            lambda: self.places(ids),
+            lambda: dict(Counter(self.places(ids))),
         )
 
     def results(self, ids: Sequence[str], timeout_s: float = 20) -> list[Any]:

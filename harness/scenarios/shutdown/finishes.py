@@ -9,7 +9,11 @@ from harness.scenarios.scene import Scene
     budget_s=40,
     mutations=[
         Mutation("deaf", red="to end", wrapper=("harness.mutants.deaf", "TERM")),
-        Mutation("does not wait", red="the running task", env={"RUNQY_SHUTDOWN_TIMEOUT": "1ms"}),
+        Mutation(
+            "does not wait",
+            red="the running task",
+            env={"RUNQY_SHUTDOWN_TIMEOUT": "1ms", "RUNQY_PROCESS_STOP_GRACE": "1ms"},
+        ),
     ],
     length="smoke",
 )

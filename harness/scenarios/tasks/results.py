@@ -10,7 +10,7 @@ from harness.scenarios.scene import Scene
     mutations=[
         Mutation("results swapped", red="results", process="swap_results"),
         Mutation(
-            "results not kept", red="results|lost", registration={"deployment": {"redis_storage": False}}
+            "results not kept", red="to be completed", registration={"deployment": {"redis_storage": False}}
         ),
     ],
     length="smoke",
@@ -21,6 +21,6 @@ def play(scene: Scene) -> None:
     scene.worker()
     # when
     payloads = [{"number": number, "text": f"grüße {number}"} for number in range(50)]
-    answers = scene.results(scene.send(*payloads))
+    answers = scene.results(scene.send(*payloads), timeout_s=10)
     # then
     expect.equal("results", [answer["echo"] for answer in answers], payloads)
