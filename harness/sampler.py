@@ -21,10 +21,17 @@ _BEAT = ("status", "healthy", "recovery")
 class Sampler:
     """Samples from entering to leaving, in a thread of its own; ``workers`` gives those there are by now."""
 
-    def __init__(self, timeline: Timeline, db: redis.Redis, workers: Callable[[], Sequence[Worker]]) -> None:
+    def __init__(
+        self,
+        timeline: Timeline,
+        db: redis.Redis,
+        workers: Callable[[], Sequence[Worker]],
+        every_s: float = EVERY_S,
+    ) -> None:
         self._timeline = timeline
         self._db = db
         self._workers = workers
+        self._every_s = every_s
         self._last: dict[tuple[str, str], Mapping[str, Any]] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sampler", daemon=True)
@@ -58,7 +65,7 @@ class Sampler:
             self._timeline.record(source, kind, **fields)
 
     def _run(self) -> None:
-        while not self._stop.wait(EVERY_S):
+        while not self._stop.wait(self._every_s):
             # A Redis that is down has nothing to show; that is part of some stories.
             with contextlib.suppress(redis.RedisError, OSError):
                 self.tick()

@@ -19,9 +19,6 @@ from harness.scenarios.scene import Scene
 from harness.stack import Stack
 from harness.timeline import Timeline
 
-#: Containers take this many times as long to start and to end.
-SLOWNESS = {"process": 1.0, "docker": 2.0}
-
 
 class OverBudget(BaseException):
     """The scenario's time is up; no Exception, so that nothing that waits takes it for "not yet"."""
@@ -38,6 +35,10 @@ class Part:
     def name(self) -> str:
         """``group/file``, a mutant's with its own name."""
         return self.scenario.name + (f" [{self.mutation.name}]" if self.mutation else "")
+
+    def limit_s(self, runtime: Runtime) -> float:
+        """What it may take there: its budget, and a start on a busy machine."""
+        return self.scenario.budget_s + runtime.start_s
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Outcome:
 
 def play(part: Part, runtime: Runtime, folder: Path) -> Outcome:
     """Play ``part`` with its files in ``folder``, which stays; ``runtime`` is entered already."""
-    limit_s = part.scenario.budget_s * SLOWNESS[runtime.name]
+    limit_s = part.limit_s(runtime)
     timeline = Timeline()
     began_s = time.monotonic()
     problem = diagnosis = ""
@@ -122,7 +123,7 @@ def _staged(part: Part, runtime: Runtime, folder: Path, timeline: Timeline) -> I
         runtime = runtime.wrapped(mutation.wrapper)
     folder.mkdir(parents=True, exist_ok=True)
     with Stack(runtime=runtime, folder=folder, server_options=options) as stack:
-        with Sampler(timeline, stack.db, lambda: tuple(stack.workers)):
+        with Sampler(timeline, stack.db, lambda: tuple(stack.workers), 2 * runtime.look_every_s):
             yield Scene(stack, timeline, mutation)
         _keep_logs(stack)
 

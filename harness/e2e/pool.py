@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-from harness.e2e.play import SLOWNESS, Outcome, Part, play
+from harness.e2e.play import Outcome, Part, play
 from harness.failure import Interrupted
 from harness.runtimes.protocol import Runtime
 
@@ -67,8 +67,7 @@ def _start(part: Part, runtime: Runtime, folder: Path) -> _Running:
     process.start()
     theirs.close()
     began_s = time.monotonic()
-    limit_s = part.scenario.budget_s * SLOWNESS[runtime.name] + GRACE_S
-    return _Running(part, process, ours, began_s, began_s + limit_s)
+    return _Running(part, process, ours, began_s, began_s + part.limit_s(runtime) + GRACE_S)
 
 
 def _child(parent: int, part: Part, runtime: Runtime, folder: Path, outcome: Connection) -> None:

@@ -68,7 +68,7 @@ class Mutation:
 
 @dataclass(frozen=True)
 class Scenario:
-    """``name`` is ``group/file``; ``budget_s`` the most it may take on the process runtime."""
+    """``name`` is ``group/file``; ``budget_s`` the most it may take, beside a worker's start."""
 
     name: str
     claim: str
