@@ -297,11 +297,16 @@ class _Chaos:
             "RUNQY_QUEUES": PARENT,
             "RUNQY_DEPLOYMENT_DIR": str(folder / "deployment"),
             "HANDLER_DIARY": str(self._diary),
+            **self._state_folder(number),
             **self._skew(self._plan.skews_s[number]),
             **self._order.settings,
         }
         make = partial(_make, self._order.command)
         return Place(number, make, env, folder, self._timeline)
+
+    def _state_folder(self, number: int) -> Mapping[str, str]:
+        """The first two workers share one, the others have none: both ways must do."""
+        return {"RUNQY_STATE_DIR": str(self._order.folder / "state")} if number < 2 else {}
 
     def _skew(self, offset_s: float) -> Mapping[str, str]:
         if not offset_s:
