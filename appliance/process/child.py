@@ -21,7 +21,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import gevent
 import structlog
@@ -42,6 +42,8 @@ LEFTOVER_S = 5.0
 #: Seconds a process may live with a closed stdin or stdout before it counts as broken: one that is
 #: about to exit closes them too.
 CLOSED_GRACE_S = 1.0
+#: Seconds, at least, between fork and exec before a process that is to end counts as stuck there.
+SPAWN_S = 1.0
 #: Seconds for a killed process to vanish. One that hangs in the kernel (a dead NFS, a GPU driver) may
 #: never do; the worker goes on without it.
 UNKILLABLE_S = 10.0
@@ -108,6 +110,7 @@ class Child:
         self._clock = clock
         self._token = secrets.token_hex(8)
         self._process: Popen[bytes] | None = None
+        self._newborn: Popen[bytes] | None = None
         self._started_s = 0.0
         self._spawned = Event()  # started, or failed to
         self._gone = Event()  # exited, or given up on
@@ -180,6 +183,12 @@ class Child:
         except (OSError, ValueError) as exc:
             self._report(f"could not be started: {exc}", None, self._clock.monotonic())
             return
+        if self._ended.is_set():
+            # Given up on before it was born: nobody waits for what it would say.
+            self._drop_input()
+            os.close(stdout)
+            os.close(stderr)
+            return
         readers: list[gevent.Greenlet[..., object]] = [
             gevent.spawn(self._read, stdout, self._from_stdout),
             gevent.spawn(self._read, stderr, self._stderr_lines.feed),
@@ -208,7 +217,8 @@ class Child:
             for ours in (self._stdin, ours_out, ours_err):
                 make_nonblocking(ours)
             on_error.callback(setattr, self, "_stdin", None)
-            self._process = Popen(
+            self._process = _Newborn(
+                partial(setattr, self, "_newborn"),
                 self._launch.argv,
                 cwd=self._launch.cwd,
                 env={**self._launch.env, kin.MARKER: self._token},
@@ -373,7 +383,8 @@ class Child:
     # End -----------------------------------------------------------------------------------------
 
     def _end_in_steps(self, ask_s: float, grace_s: float) -> None:
-        self._spawned.wait()
+        if not self._spawned.wait(max(grace_s, SPAWN_S)):
+            self._abort_birth()
         process = self._process
         if process is None or self._gone.is_set():
             return
@@ -392,6 +403,19 @@ class Child:
             log.error("child.unkillable", pid=process.pid)
             self._gone.set()
 
+    def _abort_birth(self) -> None:
+        """Kill a process that hangs before it became the program (a dead NFS, a lock it was forked with).
+
+        That makes its Popen return, and what follows is an exit like others.
+        """
+        pid = self._newborn.pid if self._newborn else None
+        log.warning("child.stuck_before_exec", pid=pid)
+        if pid:
+            kin.send(pid, signal.SIGKILL)
+        if not self._spawned.wait(UNKILLABLE_S):
+            log.error("child.unkillable", pid=pid)
+            self._report("hung before it became the program", None, self._clock.monotonic())
+
     def _signal(self, pid: int, number: signal.Signals) -> None:
         # Looked up while the parents live: afterwards a descendant in a session of its own is an orphan.
         self._relatives |= kin.find(pid, self._token)
@@ -404,6 +428,14 @@ def _pipe(keep_reader: ExitStack, keep_writer: ExitStack) -> tuple[int, int]:
     keep_reader.callback(os.close, reader)
     keep_writer.callback(os.close, writer)
     return reader, writer
+
+
+class _Newborn(Popen[bytes]):
+    """Known to whoever may have to end it from before it is born: Popen returns when the program runs."""
+
+    def __init__(self, tell: Callable[["Popen[bytes]"], None], *arguments: Any, **options: Any) -> None:
+        tell(self)
+        super().__init__(*arguments, **options)
 
 
 def _die_with(parent_pid: int) -> None:

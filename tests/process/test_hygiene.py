@@ -32,6 +32,7 @@ for task in tasks():
         os._exit(1)
     answer(task, 1)
 """
+IDLE = "from raw import *\nready()\nfor task in tasks(): answer(task, 1)\n"
 SLEEP = "time.sleep(1000)"
 CHATTER = "\nwhile True: os.write(1, b'still here\\n'); time.sleep(0.05)"
 IN_THE_GROUP = "subprocess.Popen([sys.executable, '-c', code])"
@@ -241,3 +242,31 @@ def test_where_the_count_is_not_readable_it_is_unknown(tmp_path: Path) -> None:
     assert autopsy.oom_kills(tmp_path, tmp_path) is None
     assert autopsy.memory_peak_bytes(os.getpid(), tmp_path) is None
     assert (autopsy.memory_peak_bytes(os.getpid()) or 0) > 1_000_000
+
+
+def test_a_process_that_hangs_before_it_became_the_program_is_a_failed_start_and_holds_up_no_stop(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hung = bench.folder / "hung"
+
+    def hang_once(_: int) -> None:
+        if not hung.exists():
+            hung.touch()
+            signal.pause()
+
+    monkeypatch.setattr(child, "_die_with", hang_once)
+    runner = bench.long_running(IDLE, startup_timeout_s=0.2, stop_grace_s=0.1)
+
+    crash = bench.crash()
+
+    assert crash.exit == "was not ready within 0.2 s; SIGKILL"
+    monkeypatch.undo()
+    bench.ready(runner)
+
+    hung.unlink()
+    monkeypatch.setattr(child, "_die_with", hang_once)
+    stopped = bench.long_running(IDLE)
+    wait.until(hung.exists, SOON_S, "the process to hang")
+    begun_s = time.monotonic()
+    stopped.stop(0.1)
+    assert time.monotonic() - begun_s < SOON_S
