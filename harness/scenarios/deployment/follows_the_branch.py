@@ -1,0 +1,42 @@
+"""A restart brings the code up to the branch's tip."""
+
+from harness import expect
+from harness.scenarios.scenario import Mutation, scenario
+from harness.scenarios.scene import Scene
+
+_CODE = """
+import json, sys
+import diary
+diary.opened()
+print(json.dumps({{"status": "ready"}}), flush=True)
+diary.record("ready")
+for line in sys.stdin:
+    print(json.dumps({{"task_id": json.loads(line)["task_id"], "result": "{version}"}}), flush=True)
+"""
+
+
+def code(version: str) -> dict[str, str]:
+    """A program whose every result is its version."""
+    from harness.catalogue import handler_files  # noqa: PLC0415
+
+    return {"diary.py": handler_files("raw_echo")["diary.py"], "main.py": _CODE.format(version=version)}
+
+
+@scenario(
+    budget_s=40,
+    mutations=[Mutation("stays behind", red="result", registration={"deployment": {"branch": "v1"}})],
+)
+def play(scene: Scene) -> None:
+    # given
+    repo = scene.handler(code("first"))
+    repo.tag("v1")
+    worker = scene.worker()
+    expect.equal("result", scene.results(scene.send()), ["first"])
+    # when the branch moves on and the worker is started again
+    repo.commit(code("second"))
+    worker.terminate()
+    worker.wait(15)
+    worker.restart()
+    scene.ready(2)
+    # then
+    expect.equal("result", scene.results(scene.send()), ["second"])

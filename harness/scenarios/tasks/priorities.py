@@ -1,0 +1,37 @@
+"""The sub-queue of higher priority is served first."""
+
+from harness import asynq, expect
+from harness.asynq import NewTask
+from harness.scenarios.scenario import Mutation, scenario
+from harness.scenarios.scene import Scene
+
+
+@scenario(
+    budget_s=30,
+    mutations=[
+        Mutation(
+            "the other way round",
+            red="urgent ones",
+            registration={
+                "sub_queues": [
+                    {"name": "inference.high", "priority": 1},
+                    {"name": "inference.low", "priority": 9},
+                ]
+            },
+        ),
+        Mutation("by weight", red="urgent ones", env={"RUNQY_QUEUE_STRATEGY": "weighted"}),
+    ],
+)
+def play(scene: Scene) -> None:
+    # given tasks in both, the less urgent ones for longer
+    scene.handler("raw_echo", sub_queues={"low": 1, "high": 9})
+    low = asynq.seed_pending(scene.db, "inference.low", *[NewTask({"n": n}) for n in range(40)])
+    high = asynq.seed_pending(scene.db, "inference.high", *[NewTask({"n": n}) for n in range(40)])
+    # when
+    scene.worker()
+    scene.until(lambda: len(scene.diary().of("begin")) == 80, "all tasks to begin")
+    # then
+    order = [entry.task_id for entry in scene.diary().of("begin")]
+    late = [task_id for task_id in order[40:] if task_id in high]
+    expect.equal("urgent ones behind others", late, [])
+    expect.equal("the others", sorted(map(str, order[40:])), sorted(low))
