@@ -149,7 +149,7 @@ def _kills_process(event: Event, worker: str, pids: Sequence[Any]) -> bool:
     """Whether a fault ended a task process of this worker: its target names the pid."""
     target, fault = str(event.fields.get("target", "")), str(event.fields.get("fault", ""))
     named = any(target.endswith(f" {pid}") for pid in pids) or target == f"task process of {worker}"
-    return event.kind == "fault.began" and "kill" in fault and named
+    return event.kind == "fault.began" and "kill" in fault.lower() and named
 
 
 def _rows(
@@ -287,7 +287,7 @@ def _fault_rows(events: Sequence[Event], end_s: float) -> Iterator[Row]:
     for left in began.values():
         for event in left:
             target, fault = str(event.fields.get("target", "")), str(event.fields.get("fault", ""))
-            moment = "kill" in fault
+            moment = "kill" in fault.lower()
             bars.setdefault(target, []).append(
                 Bar(event.at_s, event.at_s if moment else end_s, "fault", fault)
             )

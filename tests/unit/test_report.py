@@ -57,7 +57,7 @@ def test_a_process_that_was_killed_ends_with_the_kill_and_one_nobody_saw_end_wit
     events = [
         Event(0, "worker-1", "diary.start", {"pid": 1}),
         Event(0.5, "worker-1", "diary.ready", {"pid": 1}),
-        Event(2, "faults", "fault.began", {"fault": "kill", "target": "task process 1"}),
+        Event(2, "faults", "fault.began", {"fault": "SIGKILL", "target": "task process 1"}),
         Event(3, "worker-1", "diary.start", {"pid": 2}),
         Event(5, "worker-1", "diary.start", {"pid": 3}),
         Event(6, "scenario", "scenario.verdict", {"passed": True}),

@@ -22,7 +22,7 @@ def play(scene: Scene) -> None:
     worker = scene.worker(RUNQY_RECOVERY_INITIAL_DELAY="7s")
     scene.until(lambda: _healthy(scene) == ["1"], "the worker to be healthy")
     # when its process dies
-    scene.kill_task_process(worker)
+    scene.signal_task_process(worker)
     # then
     scene.until(lambda: _healthy(scene) == ["0"], "the worker to be not healthy", 8)
     scene.until(lambda: _healthy(scene) == ["1"], "the worker to be healthy again", 20)

@@ -15,7 +15,7 @@ def play(scene: Scene) -> None:
     # given a process that was killed, and a wait of three seconds
     scene.handler("sleep")
     worker = scene.worker(RUNQY_RECOVERY_INITIAL_DELAY="3s")
-    scene.kill_task_process(worker)
+    scene.signal_task_process(worker)
     scene.until(lambda: scene.recovery().get("state") == "recovering", "the worker to wait", 5)
     # when tasks arrive meanwhile
     ids = scene.send(count=10)
