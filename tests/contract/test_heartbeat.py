@@ -1,6 +1,7 @@
 """What a heartbeat leaves in the set of workers, on a real Redis."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 import redis
@@ -49,3 +50,21 @@ def test_they_are_looked_for_now_and_then_only(
     clock.sleep(1)
     heartbeat.beat()
     assert b"gone" not in workers(db)
+
+
+def test_a_process_that_is_down_for_a_moment_is_told_of_at_once(
+    channel: Channel, clock: HandClock, db: redis.Redis
+) -> None:
+    identity = Identity(worker_id="me", started_at_wall_s=NOW, concurrency=1, instance_id=None)
+    vitals = Vitals(status=Status.RUNNING, healthy=True, queues={}, recovery={}, commits={})
+    heartbeat = Heartbeat(channel, identity, lambda: vitals, (), SystemMetrics(clock), clock)
+    heartbeat.tick()
+
+    clock.sleep(0.1)
+    heartbeat.tick()
+    assert db.hget(keys.worker("me"), "healthy") == b"1"
+    vitals = replace(vitals, healthy=False, recovery={"q": {"state": "recovering"}})
+    heartbeat.tick()
+
+    assert db.hget(keys.worker("me"), "healthy") == b"0"
+    assert b"recovering" in (db.hget(keys.worker("me"), "recovery") or b"")

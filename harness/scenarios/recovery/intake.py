@@ -12,9 +12,9 @@ from harness.scenarios.scene import Scene
     ],
 )
 def play(scene: Scene) -> None:
-    # given a process that was killed, and a wait of three seconds
+    # given a process that was killed, and a wait of some seconds
     scene.handler("sleep")
-    worker = scene.worker(RUNQY_RECOVERY_INITIAL_DELAY="3s")
+    worker = scene.worker(RUNQY_RECOVERY_INITIAL_DELAY="5s")
     scene.signal_task_process(worker)
     scene.until(lambda: scene.recovery().get("state") == "recovering", "the worker to wait", 5)
     # when tasks arrive meanwhile
