@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections.abc import Iterator
 
 import pytest
 import structlog
@@ -14,6 +15,13 @@ from appliance.observe.outbound import Outbound
 from appliance.observe.output import Output
 from appliance.observe.redaction import MASK, OWN_FIELDS, Redactor
 from appliance.observe.system import SystemMetrics, parse_gpus
+
+
+@pytest.fixture(autouse=True)
+def _default_logging() -> Iterator[None]:
+    """What a test configures is not left to the others."""
+    yield
+    structlog.reset_defaults()
 
 
 class StillClock:
