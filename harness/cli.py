@@ -5,7 +5,6 @@ is allowed, with exit status 2. A command that fails says why in one sentence, w
 """
 
 import argparse
-import os
 import random
 import shlex
 import signal
@@ -13,10 +12,11 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from harness import catalogue, local, values
 from harness.failure import CommandFailed, Interrupted
+from harness.parser import MISUNDERSTOOD, Parser, add_server
 from harness.source import Handler, Source
 
 _HELP = """usage: runqy-harness COMMAND [options]      (runqy-harness COMMAND --help says more)
@@ -24,13 +24,15 @@ _HELP = """usage: runqy-harness COMMAND [options]      (runqy-harness COMMAND --
   demo       see a worker do its job: server, Redis, tasks, results, a crash and its recovery
   serve      a local runqy server for the task code in a folder, until Ctrl-C
   enqueue    send tasks to it, or to any runqy server, and print ids or results
+  result     wait for a task, print what became of it, and tell it by the exit status
+  watch      its workers, its queues, and tasks as they end
   handlers   the example handlers: what each does, what may be set, what comes of it
   e2e        play scenarios against a worker: what it claims, shown on processes or containers
   chaos      workers under random load and random faults from a seed, judged by invariants
   bench      measure the worker beside those a user would pick instead
 """
 
-FAILED, MISUNDERSTOOD = 1, 2
+FAILED = 1
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -60,8 +62,8 @@ def run(arguments: Sequence[str]) -> int:
         )
         status = MISUNDERSTOOD
     except Interrupted as exc:
-        # The way `serve` is meant to end.
-        status = 0 if command == "serve" else 128 + exc.number
+        # The way these are meant to end.
+        status = 0 if command in {"serve", "watch"} else 128 + exc.number
     return status
 
 
@@ -73,7 +75,7 @@ def _interrupt(number: int, _: object) -> None:
 
 
 def _demo(arguments: Sequence[str]) -> int:
-    parser = _Parser("demo", "A worker from nothing to results: needs git and Python, ends by itself.")
+    parser = Parser("demo", "A worker from nothing to results: needs git and Python, ends by itself.")
     parser.add_argument(
         "--worker",
         type=values.command,
@@ -94,7 +96,7 @@ def _demo(arguments: Sequence[str]) -> int:
 
 
 def _serve(arguments: Sequence[str]) -> int:
-    parser = _Parser(
+    parser = Parser(
         "serve",
         "A local runqy: Redis, server and git repositories for one queue per FOLDER, --repo or --handler. "
         "A folder's content is committed anew whenever a worker registers.",
@@ -144,7 +146,7 @@ def _serve(arguments: Sequence[str]) -> int:
 
 
 def _enqueue(arguments: Sequence[str]) -> int:
-    parser = _Parser(
+    parser = Parser(
         "enqueue", "Send tasks with the runqy SDK's client and print their ids, or what became of them."
     )
     parser.add_argument(
@@ -154,18 +156,7 @@ def _enqueue(arguments: Sequence[str]) -> int:
         help="the task's JSON object; - reads one object a line from stdin",
     )
     parser.add_argument("--queue", required=True, metavar="QUEUE", help="inference, or inference.high")
-    parser.add_argument(
-        "--server",
-        type=values.http_url,
-        default=os.environ.get("RUNQY_SERVER_URL") or local.url(),
-        metavar="URL",
-        help=f"default: RUNQY_SERVER_URL, else {local.url()}",
-    )
-    parser.add_argument(
-        "--key",
-        default=os.environ.get("RUNQY_CLIENT_KEY") or local.KEY,
-        help="a client's key; default: RUNQY_CLIENT_KEY, else what `serve` uses",
-    )
+    add_server(parser)
     parser.add_argument(
         "--count", type=values.whole(1), default=1, metavar="N", help="send each payload N times"
     )
@@ -202,8 +193,20 @@ def _enqueue(arguments: Sequence[str]) -> int:
     )
 
 
+def _result(arguments: Sequence[str]) -> int:
+    from harness import result  # noqa: PLC0415
+
+    return result.main(arguments)
+
+
+def _watch(arguments: Sequence[str]) -> int:
+    from harness import watch  # noqa: PLC0415
+
+    return watch.main(arguments)
+
+
 def _handlers(arguments: Sequence[str]) -> int:
-    parser = _Parser("handlers", "The example handlers that `serve --handler NAME` serves.")
+    parser = Parser("handlers", "The example handlers that `serve --handler NAME` serves.")
     parser.add_argument(
         "--table", action="store_true", help="as a table of Markdown, such as in docs/handlers.md"
     )
@@ -218,7 +221,7 @@ def _bench(arguments: Sequence[str]) -> int:
     from harness.stack import WORKER_COMMAND  # noqa: PLC0415
 
     names = [peer.name for peer in peers.PEERS]
-    parser = _Parser("bench", "The worker beside Celery, RQ, Dramatiq, Huey and arq: one run, one table.")
+    parser = Parser("bench", "The worker beside Celery, RQ, Dramatiq, Huey and arq: one run, one table.")
     add = parser.add_argument
     add("--quick", action="store_true", help="fewer tasks, once: three minutes instead of twenty")
     add("--repetitions", type=values.whole(1), metavar="N", help="of each throughput (default: 5; quick: 1)")
@@ -269,7 +272,7 @@ def _e2e(arguments: Sequence[str]) -> int:
     from harness.e2e import run as e2e  # noqa: PLC0415
     from harness.scenarios import catalogue  # noqa: PLC0415
 
-    parser = _Parser("e2e", "Scenarios that show what a worker does, a line each; exit status 0 if all hold.")
+    parser = Parser("e2e", "Scenarios that show what a worker does, a line each; exit status 0 if all hold.")
     add = parser.add_argument
     add(
         "--runtime",
@@ -337,7 +340,7 @@ def _e2e(arguments: Sequence[str]) -> int:
 
 
 def _chaos(arguments: Sequence[str]) -> int:
-    parser = _Parser(
+    parser = Parser(
         "chaos",
         "Workers under random load and random faults, both a function of the seed: then everything has to "
         "settle, and what happened has to keep every invariant. Exit status 1 says that it did not.",
@@ -376,7 +379,7 @@ def _chaos(arguments: Sequence[str]) -> int:
     return command.execute(wish, sys.stdout)
 
 
-def _add_server_options(parser: "_Parser") -> None:
+def _add_server_options(parser: Parser) -> None:
     add = parser.add_argument
     add("--host", default=local.HOST, metavar="HOST", help=f"to listen on (default: {local.HOST})")
     add(
@@ -413,7 +416,7 @@ def _add_server_options(parser: "_Parser") -> None:
     )
 
 
-def _add_queue_options(parser: "_Parser") -> None:
+def _add_queue_options(parser: Parser) -> None:
     add = parser.add_argument
     add("folders", nargs="*", type=values.folder, metavar="FOLDER", help="task code, as it is there now")
     add(
@@ -479,20 +482,12 @@ def _add_queue_options(parser: "_Parser") -> None:
     add("--git-token", metavar="TOKEN", help="for an https URL that wants one")
 
 
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line; argparse leaves no other way than to override this."""
-
-    def __init__(self, command: str, description: str) -> None:
-        super().__init__(f"runqy-harness {command}", description=description, allow_abbrev=False)
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(MISUNDERSTOOD, f"{self.prog}: {message.removeprefix('argument ')}\n")
-
-
 _COMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = {
     "demo": _demo,
     "serve": _serve,
     "enqueue": _enqueue,
+    "result": _result,
+    "watch": _watch,
     "handlers": _handlers,
     "chaos": _chaos,
     "bench": _bench,

@@ -47,7 +47,7 @@ def run(order: Order, wait_s: float | None) -> int:
         print("\n".join(task_ids))
         return 1 if refused else 0
     deadline = time.monotonic() + wait_s
-    states = [_print_end(client, order, task_id, deadline) for task_id in task_ids]
+    states = [print_end(client, order.queue, task_id, deadline) for task_id in task_ids]
     return 0 if not refused and all(state == "completed" for state in states) else 1
 
 
@@ -66,16 +66,16 @@ def _send(client: Any, order: Order) -> tuple[list[str], list[str]]:
     return task_ids, refused
 
 
-def _print_end(client: Any, order: Order, task_id: str, deadline: float) -> str:
+def print_end(client: Any, queue: str, task_id: str, deadline: float) -> str:
     """Wait for a task's end, print it, return the state it ended in."""
-    last: Any = TaskInfo(task_id, order.queue, "unknown")
+    last: Any = TaskInfo(task_id, queue, "unknown")
 
     def ended() -> bool:
         nonlocal last
         try:
             last = client.get_task(task_id)
         except TaskNotFoundError:
-            last = TaskInfo(task_id, order.queue, "gone", error="the server does not know it (any more)")
+            last = TaskInfo(task_id, queue, "gone", error="the server does not know it (any more)")
         return last.state in _OVER
 
     try:

@@ -207,6 +207,12 @@ class Api:
         ]
         return _json(200, {"requests": asked})
 
+    def view(self, _: Request, __: Parameters) -> Response:
+        """``GET /_harness/view``: workers, depths of queues, and the tasks that ended last."""
+        queues = self._store.depths()
+        workers = list(self._store.workers())
+        return _json(200, {"workers": workers, "queues": queues, "ended": self._store.ended(queues)})
+
 
 ROUTES = (
     Route("POST", "/worker/register", "worker", Api.register),
@@ -221,6 +227,7 @@ ROUTES = (
     Route("DELETE", "/_harness/faults", "admin", Api.clear_faults),
     Route("GET", "/_harness/complaints", "admin", Api.complaints),
     Route("GET", "/_harness/requests", "admin", Api.requests),
+    Route("GET", "/_harness/view", "admin", Api.view),
 )
 #: The route of everything git asks for.
 GIT = f"{PREFIX}{{repository}}"

@@ -4,7 +4,7 @@ import contextlib
 import json
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import redis
@@ -24,6 +24,9 @@ STALE_AFTER_S = 30
 #: What Redis says of the lifetime of a key that is not there.
 _GONE = -2
 _TERMINAL = frozenset({"completed", "archived"})
+#: Tasks that ended, completed and archived ones each, that are told of a queue.
+LAST_ENDED = 100
+_BY_TIME = ("scheduled", "retry", "completed", "archived")
 _GO_MAP = re.compile(r"^map\[(.*)\]$")
 
 
@@ -110,6 +113,25 @@ class Store:
         """One worker as ``GET /workers/{id}`` shows it; None where it has no heartbeat."""
         beat = asynq.get_worker(self._db, worker_id)
         return _readable(beat) if beat else None
+
+    def depths(self) -> dict[str, dict[str, int]]:
+        """How many tasks are where, and the counters, by queue."""
+        found = {}
+        for queue in asynq.get_queues(self._db):
+            pipe = self._db.pipeline(transaction=False)
+            for name in ("pending", "active"):
+                pipe.llen(asynq.key(queue, name))
+            for name in _BY_TIME:
+                pipe.zcard(asynq.key(queue, name))
+            names = ("pending", "active", *_BY_TIME)
+            found[queue] = dict(zip(names, pipe.execute(), strict=True)) | asynq.get_counters(self._db, queue)
+        return found
+
+    def ended(self, queues: Iterable[str]) -> list[str]:
+        """The tasks of ``queues`` that ended last, :data:`LAST_ENDED` at most of each kind."""
+        keys = [asynq.key(queue, name) for queue in queues for name in ("completed", "archived")]
+        newest: list[Any] = [self._db.zrange(key, -LAST_ENDED, -1) for key in keys]
+        return [task_id.decode() for ids in newest for task_id in ids]
 
     def heartbeat_problems(self) -> list[str]:
         """What is wrong with the heartbeats there are now."""
