@@ -18,7 +18,7 @@ from harness.asynq import NewTask
 from harness.redis import RedisServer
 from harness.server.config import QueueConfig
 from harness.server.fake import FakeServer
-from tests.integration.program import HARNESS, Program, program
+from tests.integration.program import HARNESS, program
 
 Q = "inference.default"
 KEY = "one-for-all"
