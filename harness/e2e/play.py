@@ -79,7 +79,7 @@ def play(part: Part, runtime: Runtime, folder: Path) -> Outcome:
         folder=str(folder),
         timeline=timeline.as_json(),
     )
-    return _judged(outcome, part.mutation) if part.mutation else outcome
+    return judged(outcome, part.mutation) if part.mutation else outcome
 
 
 def _played(part: Part, scene: Scene, limit_s: float) -> tuple[str, str]:
@@ -100,7 +100,7 @@ def _played(part: Part, scene: Scene, limit_s: float) -> tuple[str, str]:
     return problem, scene.stack.diagnosis() if problem else ""
 
 
-def _judged(outcome: Outcome, mutation: Mutation) -> Outcome:
+def judged(outcome: Outcome, mutation: Mutation) -> Outcome:
     """A mutant's outcome: it passes where the scenario failed, and for the reason it must fail for."""
     if outcome.passed:
         problem = "the mutant was not caught: the scenario passed"

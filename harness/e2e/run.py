@@ -54,7 +54,6 @@ def run(out: TextIO, order: Order) -> int:
     except RedisUnavailable as exc:
         raise CommandFailed(str(exc)) from exc
     folder = Path(tempfile.mkdtemp(prefix="runqy-e2e-"))
-    kept = order.keep
     try:
         with _runtime(out, order) as runtime:
             outcomes = _played(out, order, runtime, folder)
@@ -62,7 +61,7 @@ def run(out: TextIO, order: Order) -> int:
         print(f"runqy-harness e2e: {exc}", file=sys.stderr)
         return NO_ENGINE
     finally:
-        if kept:
+        if order.keep:
             output.Console(out, 0).say(f"what they left is in {folder}")
         else:
             shutil.rmtree(folder)
