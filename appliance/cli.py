@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from appliance.config.settings import Settings
 
 _USAGE = (
-    "runqy-appliance [run | validate | config | health | crashes | explain TASK_ID | version]"
+    "runqy-appliance [run | validate | config | health | status | crashes | explain TASK_ID | version]"
     " [--config FILE] [--json] [--live] [--help]"
 )
 
@@ -37,6 +37,8 @@ commands:
              --json prints one JSON object
   health     ask the worker that serves RUNQY_HTTP_ADDR on this machine whether it is ready (with --live:
              whether it is alive): 0 yes, 1 no, with one line that says why, 2 without an address
+  status     print what that worker is doing: its queues, what runs, what happened lately;
+             --json prints its whole answer; 1 where none comes
   crashes    print the crash dossiers that workers of these queues left in Redis, oldest first;
              --json prints a JSON array
   explain    print where the task TASK_ID is and why it is not running, from Redis; changes nothing;
@@ -156,14 +158,24 @@ def _config(invocation: Invocation, environ: Mapping[str, str], cwd: Path) -> in
 
 def _health(invocation: Invocation, environ: Mapping[str, str], cwd: Path) -> int:
     addr = _http_addr(invocation, environ, cwd)
-    if addr is None:
-        print("health: RUNQY_HTTP_ADDR is not set: the worker serves no health to ask for", file=sys.stderr)
-        return Exit.CONFIGURATION
     from appliance.probe import check  # noqa: PLC0415
 
     well, line = check(addr, live=invocation.live)
     print(line)
     return Exit.OK if well else Exit.UNHEALTHY
+
+
+def _status(invocation: Invocation, environ: Mapping[str, str], cwd: Path) -> int:
+    addr = _http_addr(invocation, environ, cwd)
+    from appliance.probe import NoAnswer, ask, tell  # noqa: PLC0415
+
+    try:
+        _, answer = ask(addr, "/status")
+    except NoAnswer as exc:
+        print(f"status: {exc}", file=sys.stderr)
+        return Exit.UNHEALTHY
+    print(json.dumps(answer, indent=2) if invocation.as_json else tell(answer))
+    return Exit.OK
 
 
 def _crashes(invocation: Invocation, environ: Mapping[str, str], cwd: Path) -> int:
@@ -222,12 +234,13 @@ def _help(*_: object) -> int:
     return Exit.OK
 
 
-_WITH_JSON = ("config", "crashes", "explain")
+_WITH_JSON = ("config", "status", "crashes", "explain")
 _COMMANDS: Mapping[str, Callable[[Invocation, Mapping[str, str], Path], int]] = {
     "run": _run,
     "validate": _validate,
     "config": _config,
     "health": _health,
+    "status": _status,
     "crashes": _crashes,
     "explain": _explain_task,
     "version": _version,
@@ -241,7 +254,7 @@ def _load(invocation: Invocation, environ: Mapping[str, str], cwd: Path) -> "Loa
     return load(environ, invocation.config_file, cwd)
 
 
-def _http_addr(invocation: Invocation, environ: Mapping[str, str], cwd: Path) -> str | None:
+def _http_addr(invocation: Invocation, environ: Mapping[str, str], cwd: Path) -> str:
     """Where the worker serves, by the one setting that matters here: a probe must be fast."""
     from appliance.config.kinds import ListenAddress, quoted  # noqa: PLC0415
 
@@ -254,12 +267,10 @@ def _http_addr(invocation: Invocation, environ: Mapping[str, str], cwd: Path) ->
         findings = from_file(invocation.config_file, cwd, environ)
         if not findings.complete:
             raise ConfigurationError(tuple(findings.problems))
-        found = findings.found.get("http.addr")
-        if found is None:
-            return None
-        raw, named = str(found.raw), found.named
-    else:
-        return None
+        if found := findings.found.get("http.addr"):
+            raw, named = str(found.raw), found.named
+    if not raw:
+        raise ConfigurationError(("RUNQY_HTTP_ADDR: is not set: the worker serves nothing to ask",))
     try:
         return kind.parse(raw)
     except ValueError as exc:

@@ -8,7 +8,7 @@ class Exit(IntEnum):
 
     OK = 0  # stopped as asked, or a command did its job
     INTERNAL = 1  # a defect of ours: please report the traceback in the log
-    UNHEALTHY = 1  # of the command health alone, as probes have it: the worker is not ready
+    UNHEALTHY = 1  # of the commands health and status, as probes have it: not ready, or no answer
     CONFIGURATION = 2  # settings missing or wrong, or a command line not understood
     REGISTRATION = 3  # the server refused us, or never answered within the attempts
     DEPLOYMENT = 4  # task code or its environment could not be put in place

@@ -7,7 +7,7 @@ one stays there.
 import os
 import random
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -34,15 +34,17 @@ from appliance.observe.outbound import Outbound
 from appliance.observe.output import Output
 from appliance.observe.pulse import Pulse, Pulses
 from appliance.observe.redaction import Redactor
-from appliance.observe.report import LaneReport
+from appliance.observe.report import LaneReport, RedisReport
+from appliance.observe.timeline import Timeline
 from appliance.process.environ import build_argv, build_environment
 from appliance.process.long_running import LongRunning
 from appliance.process.one_shot import OneShot
 from appliance.process.supervisor import CrashReport, Hooks, ProcessSpec
-from appliance.process.work import Runner
+from appliance.process.work import Runner, RunnerState
 from appliance.queue import keys
 from appliance.queue.broker import Broker
 from appliance.queue.connection import Line, Traffic
+from appliance.queue.depths import DepthGauge
 from appliance.queue.opening import open_line
 from appliance.queue.settlement import Policy, Settlement
 from appliance.queue.subscription import Subscription
@@ -52,6 +54,8 @@ log = structlog.get_logger()
 
 #: Failures in a row of a connection after which Redis counts as out of reach.
 LOST_AFTER = 2
+#: What a lane says of a process that it has not got yet.
+NOT_STARTED = RunnerState("idle", ready=False, consecutive_fails=0, total_restarts=0, pids=())
 #: Seconds to get the last outcomes into Redis when stopping.
 FINAL_SETTLE_S = 5.0
 
@@ -65,6 +69,7 @@ class Tools:
     rng: random.Random
     redactor: Redactor
     pulses: Pulses
+    timeline: Timeline
     worker_id: str
 
 
@@ -94,6 +99,9 @@ class Lane:
         self._greenlets: list[gevent.Greenlet[..., Any]] = []
         self._lines: list[Line] = []
         self._listening = Traffic()
+        self._upkeep: Line | None = None
+        self._leases: Leases | None = None
+        self._depths: DepthGauge | None = None
         self._runner: Runner | None = None
         self._dispatcher: Dispatcher | None = None
         self._dispatching: gevent.Greenlet[..., Any] | None = None
@@ -109,12 +117,19 @@ class Lane:
 
         def on_change() -> None:
             wake.set()
+            self._note()
             changed()
 
         self._runner = self._make_runner(on_change)
         self._dispatcher = self._make_dispatcher(self._runner, wake)
         self._dispatcher.quiet(on=self._quiet)
         self._runner.start()
+
+    def _note(self) -> None:
+        if self._runner is not None:
+            state = self._runner.state()
+            what = "ready" if state.ready else "not_ready" if state.recovery == "idle" else state.recovery
+            self._tools.timeline.state(self.parent, what)
 
     def quiet(self, *, on: bool) -> None:
         """Take nothing new for the time being, or take again; before the start, it starts so."""
@@ -145,6 +160,11 @@ class Lane:
         return self._dispatcher.in_flight if self._dispatcher else 0
 
     @property
+    def ready(self) -> bool:
+        """Whether its process takes tasks."""
+        return self._runner is not None and self._runner.ready
+
+    @property
     def degraded(self) -> bool:
         """Whether its process crashed too often to be started again."""
         return self._runner is not None and self._runner.state().recovery == "degraded"
@@ -158,18 +178,50 @@ class Lane:
 
     def report(self) -> LaneReport:
         """The lane now, for those who watch."""
-        state = self._runner.state() if self._runner else None
-        return LaneReport(
+        state = self._runner.state() if self._runner else NOT_STARTED
+        traffic = [self._listening, *(line.traffic for line in self._lines)]
+        report = LaneReport(
             parent=self.parent,
             commit=self.deployed.commit if self.deployed else None,
-            ready=state is not None and state.ready,
-            recovery=state.recovery if state else "idle",
-            redis_reachable=self._redis_reachable(),
+            ready=state.ready,
+            recovery=state.recovery,
+            redis=RedisReport(
+                address=f"{self.endpoint.host}:{self.endpoint.port}",
+                reachable=self._redis_reachable(),
+                connects=sum(one.connects for one in traffic),
+                errors=sum(one.errors for one in traffic),
+            ),
+            mode=self._registration.deployment.mode.value,
+            consecutive_fails=state.consecutive_fails,
+            total_restarts=state.total_restarts,
+            pids=state.pids,
+            leases_lost=self._leases.lost_total if self._leases else 0,
+            queues={sub_queue.name: sub_queue.priority for sub_queue in self.sub_queues},
         )
+        dispatcher = self._dispatcher
+        if dispatcher is None:
+            return report
+        backlog = dispatcher.backlog
+        return replace(
+            report,
+            slots=dispatcher.slots,
+            in_use=dispatcher.in_flight,
+            fetched_ahead=dispatcher.fetched_ahead,
+            unsettled=backlog.outcomes,
+            unsettled_oldest_s=backlog.oldest_s,
+            tasks=dispatcher.running(),
+            tallies=dispatcher.tallies,
+            depths=self._depths.depths if self._depths else {},
+        )
+
+    def refresh(self) -> None:
+        """Learn how many tasks are where; Redis is asked, at most every other second."""
+        if self._depths is not None:
+            self._depths.refresh()
 
     def _redis_reachable(self) -> bool:
         # The dispatcher of a worker that takes nothing does not notice; upkeep speaks up every second.
-        upkeep_lost = any(line.traffic.losses_in_a_row >= LOST_AFTER for line in self._lines)
+        upkeep_lost = self._upkeep is not None and self._upkeep.traffic.losses_in_a_row >= LOST_AFTER
         return not upkeep_lost and not (self._dispatcher and self._dispatcher.in_trouble)
 
     @property
@@ -253,6 +305,7 @@ class Lane:
             tasks=list(crash.task_ids),
             stderr=list(crash.stderr_tail[-3:]),
         )
+        self._tools.timeline.crash(self.parent, crash.exit)
         record = dossier(
             queue=self.parent,
             commit=self.deployed.commit if self.deployed else "",
@@ -271,7 +324,8 @@ class Lane:
         tools, settings = self._tools, self._tools.settings
         policy = Policy(settings.retry, settings.tasks)
         names = [sub_queue.name for sub_queue in self.sub_queues]
-        upkeep = self._line("upkeep")
+        upkeep = self._upkeep = self._line("upkeep")
+        self._depths = DepthGauge(self._line("status"), names, tools.clock)
         brokers = [self._broker(line) for line in (self._line("dispatch"), upkeep)]
         sources = [Source(name, Watch(name, self._waiter(name, upkeep), wake.set)) for name in names]
         strategy = STRATEGIES[settings.worker.queue_strategy]
@@ -289,7 +343,7 @@ class Lane:
             wake=wake,
             requeue_degraded=settings.recovery.degraded_policy == "requeue",
         )
-        leases = Leases(brokers[1], dispatcher.held, settings.worker.lease_duration_s)
+        leases = self._leases = Leases(brokers[1], dispatcher.held, settings.worker.lease_duration_s)
         recoverer = Recoverer(brokers[1], policy, tools.clock, dispatcher.held)
         janitor = Janitor(brokers[1], tools.clock)
         # Of a cluster's queues each is looked after by itself: the node of one may be away.

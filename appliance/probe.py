@@ -1,10 +1,11 @@
-"""``runqy-appliance health``: asks the worker beside it how it is, over its HTTP face.
+"""``runqy-appliance health`` and ``status``: ask the worker beside them how it is, over its HTTP face.
 
 Orchestrators start this every few seconds, so it imports next to nothing and speaks HTTP by hand.
 """
 
 import json
 import socket
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 #: Seconds for the whole answer; a worker whose event loop is blocked gives none.
@@ -58,3 +59,43 @@ def check(addr: str, *, live: bool) -> tuple[bool, str]:
     if live:
         return False, "not live: " + "; ".join(map(str, answer.get("stuck", [])))
     return False, "not ready: " + "; ".join(str(reason.get("text")) for reason in answer.get("reasons", []))
+
+
+def tell(status: Mapping[str, Any]) -> str:
+    """The answer of ``/status`` for people, several lines."""
+    worker = status["worker"]
+    lines = [
+        f"{worker['id']}: {'ready' if status['ready'] else 'not ready'}, {worker['status']}, "
+        f"up for {worker['uptime_s']:.0f} s, version {worker['version']}"
+    ]
+    lines += [f"  {text}" for text in (*(reason["text"] for reason in status["reasons"]), *status["stuck"])]
+    for lane in status["lanes"]:
+        lines += ["", *_tell_lane(lane)]
+    if status["timeline"]:
+        lines += ["", "lately:"]
+    lines += [
+        f"  {moment['at']}  {moment['parent']}: {moment['what'].replace('_', ' ')}  {moment['text']}".rstrip()
+        for moment in status["timeline"][-10:]
+    ]
+    # What a task's id holds is its sender's affair; a terminal's controls are not.
+    return "\n".join("".join(c if c.isprintable() else "?" for c in line) for line in lines)
+
+
+def _tell_lane(lane: Mapping[str, Any]) -> Iterator[str]:
+    slots, recovery = lane["slots"], lane["recovery"]
+    yield (
+        f"{lane['parent']}: {lane['state']}, {slots['in_use']} of {slots['total']} slots in use, "
+        f"{recovery['total_restarts']} restarts, commit {(lane['commit'] or 'none')[:10]}"
+    )
+    for queue in lane["queues"]:
+        depth = queue["depth"]
+        counts = (
+            ", ".join(f"{depth[kind]} {kind}" for kind in ("pending", "active", "scheduled", "retry"))
+            if depth
+            else "Redis does not say how many tasks wait"
+        )
+        paused = ", paused" if depth and depth["paused"] else ""
+        yield f"  {queue['name']} (priority {queue['priority']}): {counts}{paused}"
+    for task in lane["tasks"]:
+        retried = f", retried {task['retried']}" if task["retried"] else ""
+        yield f"  running {task['id']} of {task['queue']} for {task['age_s']:.1f} s{retried}"

@@ -37,7 +37,7 @@ from appliance.errors import (
     StartupError,
 )
 from appliance.exits import Exit
-from appliance.face import Face
+from appliance.face import Face, Sources
 from appliance.lane import Lane, Outlets, Tools
 from appliance.loops import ticker
 from appliance.loops.heartbeat import Heartbeat, Identity, Status, Vitals
@@ -48,10 +48,13 @@ from appliance.observe.dossier import DOSSIER_TTL_S, KEPT_DOSSIERS
 from appliance.observe.outbound import Outbound
 from appliance.observe.output import KEPT_LINES, LOGS_TTL_S, Output
 from appliance.observe.pulse import Pulses
+from appliance.observe.recent import Recent
 from appliance.observe.redaction import Redactor
 from appliance.observe.report import WorkerReport
 from appliance.observe.stacks import stack_lines
+from appliance.observe.startup import Startup, age_of_process_s
 from appliance.observe.system import SystemMetrics
+from appliance.observe.timeline import Timeline
 from appliance.queue import keys
 from appliance.queue.opening import open_line
 from appliance.queue.outbox import Outbox
@@ -81,10 +84,11 @@ def run(settings: Settings, warnings: Sequence[str] = ()) -> int:
     """
     redactor = Redactor()
     redactor.add(settings.server.api_key, settings.git.token)
-    logging.configure(settings.log, redactor)
+    recent = Recent()
+    logging.configure(settings.log, redactor, recent=recent)
     for warning in warnings:
         log.warning("config.warning", problem=warning)
-    worker = Worker(settings, SystemClock(), random.Random(), redactor)  # noqa: S311  jitter, not secrets
+    worker = Worker(settings, SystemClock(), random.Random(), redactor, recent)  # noqa: S311  jitter, not secrets
     Signals(
         {
             signal.SIGTERM: partial(worker.ask_to_stop, signal.SIGTERM),
@@ -100,18 +104,22 @@ def run(settings: Settings, warnings: Sequence[str] = ()) -> int:
 class Worker:
     """See the module."""
 
-    def __init__(self, settings: Settings, clock: Clock, rng: random.Random, redactor: Redactor) -> None:
+    def __init__(
+        self, settings: Settings, clock: Clock, rng: random.Random, redactor: Redactor, recent: Recent
+    ) -> None:
         self._settings = settings
         self._clock = clock
         self._redactor = redactor
         worker_id = _worker_id(rng)
         self._pulses = Pulses(clock)
+        self._timeline = Timeline(clock)
         self._tools = Tools(
             settings=settings,
             clock=clock,
             rng=rng,
             redactor=redactor,
             pulses=self._pulses,
+            timeline=self._timeline,
             worker_id=worker_id,
         )
         self._identity = Identity(
@@ -123,6 +131,7 @@ class Worker:
         self._status = Status.BOOTSTRAPPING
         self._lanes: list[Lane] = []
         self._registered = False
+        self._startup = Startup(clock)
         self._outlets: dict[RedisEndpoint, Outlets] = {}
         self._heartbeats: list[Heartbeat] = []
         self._keeper: Keeper | None = None
@@ -132,7 +141,14 @@ class Worker:
         self._hurry = Event()
         self._heart_stop = Event()
         self._failure: BaseException | None = None
-        self._face = Face(settings.http.addr, self._report) if settings.http.addr else None
+        sources = Sources(
+            report=self._report,
+            refresh=lambda: self._each_lane(Lane.refresh),
+            moments=self._timeline.moments,
+            lines=recent.lines,
+            redact=redactor.text,
+        )
+        self._face = Face(settings.http.addr, sources) if settings.http.addr else None
 
     def ask_to_stop(self, number: signal.Signals) -> None:
         """Stop soon (first call) or sooner (second); called for a signal."""
@@ -191,8 +207,11 @@ class Worker:
     def _bootstrap(self) -> None:
         if self._face:
             self._face.start()
-        self._register()
-        self._reach_redis()
+        self._startup.add("import", age_of_process_s())
+        with self._startup.phase("register"):
+            self._register()
+        with self._startup.phase("redis"):
+            self._reach_redis()
         self._start_heartbeats()
         self._mind_outbox()
         deployer = self._make_deployer()
@@ -202,6 +221,9 @@ class Worker:
         finally:
             gevent.killall(jobs)
         self._status = Status.RUNNING
+        if self._face:
+            # Now, while the task processes start, rather than at the first scrape in the middle of the work.
+            self._face.prepare()
         log.info("worker.running", queues=[sub.name for lane in self._lanes for sub in lane.sub_queues])
 
     def _register(self) -> None:
@@ -298,8 +320,9 @@ class Worker:
         )
 
     def _start_lane(self, lane: Lane, deployer: Deployer) -> None:
-        lane.deploy(deployer)
-        lane.start(self._mind_degraded)
+        with self._startup.phase("deploy"):
+            lane.deploy(deployer)
+        lane.start(self._changed)
 
     def _shown_status(self) -> Status:
         return Status.QUIET if self._quiet and self._status is Status.RUNNING else self._status
@@ -327,7 +350,22 @@ class Worker:
             stopping=self._stop.is_set(),
             lanes=tuple(lane.report() for lane in self._lanes) if self._registered else (),
             stuck=tuple(self._pulses.troubles()),
+            worker_id=self._identity.worker_id,
+            version=version("runqy-appliance"),
+            python=platform.python_version(),
+            instance_id=self._identity.instance_id,
+            started_at_wall_s=self._identity.started_at_wall_s,
+            now_wall_s=self._clock.wall(),
+            startup=self._startup.phases,
+            outbox_bytes=self._keeper.size_bytes if self._keeper else 0,
         )
+
+    def _changed(self) -> None:
+        self._mind_degraded()
+        ready = self._startup.total_s is None and all(lane.ready for lane in self._lanes)
+        if ready and self._registered and not self._stop.is_set():
+            self._startup.done()
+            log.info("worker.ready", seconds=self._startup.total_s, **self._startup.phases)
 
     def _mind_degraded(self) -> None:
         if self._settings.recovery.degraded_policy == "exit" and all(lane.degraded for lane in self._lanes):

@@ -27,7 +27,9 @@ from appliance.loops.outage import Outages
 from appliance.loops.pace import HOLD_S, Pace
 from appliance.loops.reconciler import Reconciler
 from appliance.observe.pulse import Pulse
-from appliance.process.work import Cancelled, Expired, Outcome, Request, Returned, Runner
+from appliance.observe.report import TaskReport
+from appliance.observe.tally import Tally
+from appliance.process.work import Cancelled, Died, Expired, Failed, Outcome, Request, Returned, Runner
 from appliance.queue.broker import Ask, Broker, Exchange, Taken, Verdict
 from appliance.queue.message import Lease, Task
 from appliance.queue.settlement import Archive, Complete, Defer, GiveBack, Policy, Retry, Settlement
@@ -66,6 +68,19 @@ class Backlog(NamedTuple):
 
 #: How long the second of two tasks that share an id waits, in seconds.
 SAME_ID_DEFER_S = 1.0
+_OUTCOMES: dict[type, str] = {
+    Complete: "completed",
+    Retry: "retried",
+    Archive: "archived",
+    GiveBack: "given_back",
+    Defer: "put_off",
+}
+_FAILURES: dict[type, str] = {
+    Failed: "failed",
+    Died: "crashed",
+    Expired: "timed_out",
+    Cancelled: "cancelled",
+}
 #: Most tasks that a list in a snapshot for people names.
 MOST_DESCRIBED = 100
 #: Failed exchanges with Redis in a row after which the worker does not count as healthy.
@@ -118,7 +133,8 @@ class Dispatcher:
         self._retry_at_s = 0.0
         self._outages = Outages(rng)
         self._reconciler = Reconciler(broker, self.held, lease_s)
-        self.counts = {Complete: 0, Retry: 0, Archive: 0, GiveBack: 0, Defer: 0}
+        #: What became of tasks, by sub-queue.
+        self.tallies = {source.queue: Tally() for source in sources}
 
     # What others may ask -------------------------------------------------------------------------
 
@@ -165,6 +181,24 @@ class Dispatcher:
         self._settle_later(waiting.task, Cancelled(reason))
         self._wake.set()
 
+    @property
+    def slots(self) -> int:
+        """How many tasks the process may have."""
+        return self._concurrency
+
+    @property
+    def fetched_ahead(self) -> int:
+        """How many tasks were taken that wait for a slot."""
+        return len(self._ahead)
+
+    def running(self) -> tuple[TaskReport, ...]:
+        """The tasks in the process, the first :data:`MOST_DESCRIBED` of them."""
+        now_s = self._clock.monotonic()
+        return tuple(
+            TaskReport(key, run.request.queue, run.request.type, run.request.retry_count, now_s - run.since_s)
+            for key, run in islice(self._in_flight.items(), MOST_DESCRIBED)
+        )
+
     def describe(self) -> dict[str, Any]:
         """A snapshot for people: what is held, how long, and what is believed of the queues."""
         now_s = self._clock.monotonic()
@@ -176,7 +210,7 @@ class Dispatcher:
                 {"task_id": s.lease.task_id, "queue": s.lease.queue, "outcome": type(s).__name__}
                 for s in islice(self._unsettled, MOST_DESCRIBED)
             ],
-            "counts": {kind.__name__: count for kind, count in self.counts.items()},
+            "counts": {queue: dict(tally.outcomes) for queue, tally in self.tallies.items()},
             "redis_failures": self._troubles,
             "queues": [source.describe() for source in self._sources.sources],
         }
@@ -333,13 +367,15 @@ class Dispatcher:
                 self._log.debug("task.completed", task_id=lease.task_id, queue=lease.queue)
 
     def _settled(self, settlement: Settlement, verdict: Verdict) -> None:
+        outcomes = self.tallies[settlement.lease.queue].outcomes
         if verdict in (Verdict.DONE, Verdict.SETTLED):
-            self.counts[type(settlement)] += 1
+            outcomes[_OUTCOMES[type(settlement)]] += 1
             return
         if verdict is Verdict.GONE and settlement.lease in self._maybe_deleted:
-            self.counts[type(settlement)] += 1
+            outcomes[_OUTCOMES[type(settlement)]] += 1
             self._log.debug("task.completed_before", task_id=settlement.lease.task_id)
             return
+        outcomes["refused"] += 1
         self._log.warning(
             "task.outcome_refused",
             task_id=settlement.lease.task_id,
@@ -388,6 +424,8 @@ class Dispatcher:
             self._admit(task, taken.now_wall_s, now_s)
 
     def _admit(self, task: Task, now_wall_s: float, now_s: float) -> None:
+        if task.pending_since_wall_s is not None:
+            self.tallies[task.lease.queue].waits.observe(now_wall_s - task.pending_since_wall_s)
         if self._degraded():
             self._unsettled.append(Defer(task.lease, DEGRADED_DEFER_S, DEGRADED_REASON))
             self._log.info("task.put_off", task_id=task.lease.task_id, queue=task.lease.queue)
@@ -438,7 +476,12 @@ class Dispatcher:
                 self._finished.append((run.request, Returned(str(exc))))
 
     def _deliver(self, request: Request, outcome: Outcome) -> None:
-        self._pace.ran(self._clock.monotonic() - self._in_flight[request.task_id].since_s)
+        run_s = self._clock.monotonic() - self._in_flight[request.task_id].since_s
+        self._pace.ran(run_s)
+        tally = self.tallies[request.queue]
+        tally.runs.observe(run_s)
+        if failure := _FAILURES.get(type(outcome)):
+            tally.failures[failure] += 1
         self._finished.append((request, outcome))
         # The next one need not wait for an exchange that is under way.
         self._fill()

@@ -18,6 +18,8 @@ class Leases:
         self._held = held
         self._lease_s = lease_s
         self._lost: set[Lease] = set()
+        #: How many were lost so far.
+        self.lost_total = 0
 
     def tick(self) -> float:
         """Prolong once; returns the seconds until the next time."""
@@ -27,6 +29,7 @@ class Leases:
                 # Its run goes on, there is no stopping half of a process; the fence will refuse
                 # the outcome unless the task comes back to this worker.
                 self._lost.add(lease)
+                self.lost_total += 1
                 log.warning("lease.lost", task_id=lease.task_id, queue=lease.queue, verdict=verdict.value)
         self._lost &= set(self._held())
         return self._lease_s / 3

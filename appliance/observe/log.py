@@ -8,11 +8,20 @@ from typing import Any, TextIO
 import structlog
 
 from appliance.config.settings import LogSettings
+from appliance.observe.recent import Recent
 from appliance.observe.redaction import Redactor
 
 
-def configure(settings: LogSettings, redactor: Redactor, stream: TextIO | None = None) -> None:
-    """Set logging up for the process; everything passes ``redactor`` after it is rendered to data."""
+def configure(
+    settings: LogSettings,
+    redactor: Redactor,
+    stream: TextIO | None = None,
+    recent: Recent | None = None,
+) -> None:
+    """Set logging up for the process; everything passes ``redactor`` after it is rendered to data.
+
+    ``recent`` is handed every event that is logged.
+    """
     stream = stream or sys.stderr
     renderer: Any = (
         structlog.processors.JSONRenderer(ensure_ascii=False)
@@ -23,7 +32,10 @@ def configure(settings: LogSettings, redactor: Redactor, stream: TextIO | None =
     )
 
     def redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
-        return {key: redactor.field(key, value) for key, value in event.items()}
+        clean = {key: redactor.field(key, value) for key, value in event.items()}
+        if recent is not None:
+            recent.add(clean)
+        return clean
 
     structlog.configure(
         processors=[

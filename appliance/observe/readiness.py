@@ -46,7 +46,7 @@ def liveness(report: WorkerReport) -> dict[str, Any]:
 
 def _of_lane(lane: LaneReport) -> list[Reason]:
     found = []
-    if not lane.redis_reachable:
+    if not lane.redis.reachable:
         found.append(("redis_unreachable", "Redis does not answer"))
     if lane.commit is None:
         found.append(("deploying", "its code is being put in place"))

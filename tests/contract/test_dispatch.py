@@ -26,7 +26,7 @@ from appliance.observe.pulse import Pulses
 from appliance.process.work import Deliver, Died, Failed, Outcome, Request, RunnerState, Succeeded
 from appliance.queue.broker import Ask, Broker, Exchange
 from appliance.queue.connection import Channel, Command
-from appliance.queue.settlement import Complete, Policy, Settlement
+from appliance.queue.settlement import Policy, Settlement
 from appliance.queue.waiter import Waiter
 from harness import asynq, wait
 from harness.redis import RedisServer
@@ -501,7 +501,7 @@ def test_a_completion_that_deleted_its_task_is_no_refusal_when_only_its_reply_wa
         until(lambda: dispatcher.backlog.outcomes == 0 and not losses, "the outcome to be settled")
     refused = [event for event in events if event["event"] == "task.outcome_refused"]
     assert len(refused) == (0 if reply_lost else 1)
-    assert dispatcher.counts[Complete] == (1 if reply_lost else 0)
+    assert dispatcher.tallies[QUEUE].outcomes["completed"] == (1 if reply_lost else 0)
 
 
 def test_connections_cut_at_any_moment_cost_no_task_anything(start: Start, db: redis.Redis) -> None:

@@ -1,8 +1,12 @@
 """Readiness, liveness and the probe, of a real worker."""
 
 import json
+import re
+import shutil
 import signal
 import socket
+import struct
+import subprocess
 import sys
 import urllib.error
 import urllib.request
@@ -11,6 +15,7 @@ from typing import Any
 
 import psutil
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from appliance.exits import Exit
 from harness import wait
@@ -19,6 +24,21 @@ from harness.runtimes.process import WorkerProcess
 from harness.server.faults import Fault
 from tests.integration.world import World
 
+DOCS = Path(__file__).parents[2] / "docs" / "operations.md"
+MORTAL = """
+import json, os, sys, time
+print(json.dumps({"status": "ready"}), flush=True)
+for line in sys.stdin:
+    request = json.loads(line)
+    payload = request["payload"]
+    if payload.get("leak"):
+        print(os.environ["TOKEN"], file=sys.stderr, flush=True)
+    if payload.get("die") and request["retry_count"] == 0:
+        os._exit(3)
+    time.sleep(payload.get("s", 0))
+    error = "no good" if payload.get("fail") else None
+    print(json.dumps({"task_id": request["task_id"], "result": 1, "error": error}), flush=True)
+"""
 STEADY = """
 import json, sys
 print(json.dumps({"status": "ready"}), flush=True)
@@ -40,6 +60,13 @@ class Watched:
                 return response.status, json.load(response)
         except urllib.error.HTTPError as refused:
             return refused.code, json.load(refused)
+
+    def text(self, path: str) -> str:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=10) as response:
+                return response.read().decode()
+        except urllib.error.HTTPError as refused:
+            return refused.read().decode()
 
     def codes(self) -> list[str]:
         return [reason["code"] for reason in self.get("/readyz")[1]["reasons"]]
@@ -161,4 +188,122 @@ def test_the_probe_reads_the_address_from_the_file_too(world: World, tmp_path: P
     assert (probed.returncode, probed.stdout) == (Exit.OK, "ready\n")
     unset = elsewhere.run("health")
     assert unset.returncode == Exit.CONFIGURATION
-    assert "RUNQY_HTTP_ADDR is not set" in unset.stderr
+    assert "RUNQY_HTTP_ADDR: is not set" in unset.stderr
+
+
+def _families(text: str) -> dict[str, tuple[str, set[str]]]:
+    """Of each metric family its type and its labels."""
+    return {
+        family.name + ("_total" if family.type == "counter" else ""): (
+            family.type,
+            {label for sample in family.samples for label in sample.labels if label != "le"},
+        )
+        for family in text_string_to_metric_families(text)
+    }
+
+
+def _documented() -> dict[str, tuple[str, set[str]]]:
+    rows = re.findall(r"^\| `((?:runqy|process)_\w+)` \| (\w+) \|([^|]*)\|", DOCS.read_text(), re.MULTILINE)
+    return {name: (kind, set(re.findall(r"`(\w+)`", labels))) for name, kind, labels in rows}
+
+
+def _value(text: str, name: str, **labels: str) -> float:
+    samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+    return sum(s.value for s in samples if s.name == name and labels.items() <= s.labels.items())
+
+
+def test_metrics_count_what_happened_and_the_documentation_has_them_all(world: World) -> None:
+    world.serve({"main.py": MORTAL})
+    world.seed(5, {})
+    world.seed(1, {"die": True})
+    world.seed(1, {"fail": True})
+    worker = Watched(world)
+    world.completed(6, worker.process)
+    text = worker.text("/metrics")
+
+    def tasks(outcome: str) -> float:
+        return _value(text, "runqy_worker_tasks_total", queue="inference.default", outcome=outcome)
+
+    def settled() -> bool:
+        nonlocal text
+        text = worker.text("/metrics")
+        return tasks("archived") == 1
+
+    wait.until(settled, 10, "the failed task", worker.process.tail)
+    assert (tasks("completed"), tasks("retried"), tasks("archived")) == (6, 1, 1)
+    assert _value(text, "runqy_worker_task_failures_total", reason="crashed") == 1
+    assert _value(text, "runqy_worker_task_failures_total", reason="failed") == 1
+    assert _value(text, "runqy_worker_task_run_seconds_count") == 8
+    assert _value(text, "runqy_worker_task_wait_seconds_count") >= 7
+    assert _value(text, "runqy_worker_restarts_total") == 1
+    assert _value(text, "runqy_worker_ready") == 1
+    assert _value(text, "runqy_worker_process_memory_bytes", parent="inference") > 1_000_000
+    assert _value(text, "runqy_worker_children_cpu_seconds_total") > 0
+    assert _families(text) == _documented()
+
+
+def test_the_status_tells_of_tasks_queues_crashes_and_lines_but_no_secrets(world: World) -> None:
+    vaults = {"TOKEN": "vault-canary-77"}
+    world.serve({"main.py": MORTAL}, vaults={"keys": vaults})
+    world.seed(1, {"die": True})
+    world.seed(1, {"leak": True, "s": 60}, id="named-vault-canary-77")
+    waiting = world.seed(3, {})
+    worker = Watched(world)
+    world.event(worker.process, "child.crashed")
+
+    def running() -> dict[str, Any] | None:
+        content = worker.get("/status")[1]
+        return content if content["lanes"] and content["lanes"][0]["tasks"] and content["ready"] else None
+
+    content = wait.until(running, 30, "a running task", worker.process.tail)
+    assert content is not None
+    (lane,) = content["lanes"]
+    assert (lane["parent"], lane["state"], lane["slots"]) == ("inference", "ready", {"total": 1, "in_use": 1})
+    assert lane["queues"][0]["depth"]["pending"] >= len(waiting)
+    assert [moment["what"] for moment in content["timeline"]] == ["ready", "crashed", "recovering", "ready"]
+    assert set(content["startup"]) == {"import", "register", "redis", "deploy", "process"}
+    wait.until(lambda: "********" in worker.text("/status"), 10, "the leak to be logged, masked")
+    shown = "".join(worker.text(path) for path in ("/", "/status", "/metrics", "/readyz", "/livez"))
+    shown += worker.process.run("status").stdout + worker.process.run("status", "--json").stdout
+    assert "running " in shown
+    for secret in (*vaults.values(), world.server.worker_key):
+        assert secret not in shown
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium to look at the page with")
+def test_the_page_shows_in_a_browser_what_goes_on_and_stays_fresh(world: World, tmp_path: Path) -> None:
+    world.serve({"main.py": MORTAL})
+    world.seed(1, {"s": 60}, id="<img src=x onerror=document.title='broken'>")
+    worker = Watched(world)
+    wait.until(lambda: "&lt;img" in worker.text("/"), 30, "the task to run", worker.process.tail)
+
+    picture = tmp_path / "page.png"
+    dom = _browse(worker, tmp_path, "--dump-dom")
+    assert re.search(r'<html[^>]* data-refreshes="\d', dom), dom
+    assert 'class="bad"' not in dom
+    assert "<title>inference: ready · runqy worker</title>" in dom
+    assert "&lt;img src=x onerror" in dom
+    assert "<img" not in dom
+    _browse(worker, tmp_path, f"--screenshot={picture}", "--window-size=390,844")
+    content = picture.read_bytes()
+    assert struct.unpack(">II", content[16:24]) == (390, 844)
+    assert len(content) > 15_000, "an empty page is a small picture"
+
+
+def _browse(worker: Watched, profile: Path, *options: str) -> str:
+    browser = (
+        "chromium",
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        f"--user-data-dir={profile}/browser",
+    )
+    page = f"http://127.0.0.1:{worker.port}/"
+    shown = subprocess.run(
+        [*browser, f"--user-data-dir={profile}/browser", "--virtual-time-budget=4000", *options, page],
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=True,
+    )
+    return shown.stdout

@@ -43,6 +43,7 @@ from tests.unit.config_garbage import REQUIRED
         ("-validate -config f.yml", Invocation("validate", Path("f.yml"))),
         ("health", Invocation("health")),
         ("health --live", Invocation("health", live=True)),
+        ("status --json", Invocation("status", as_json=True)),
         ("explain some-id", Invocation("explain", operand="some-id")),
         ("explain some-id --json", Invocation("explain", as_json=True, operand="some-id")),
         ("-h", Invocation("help")),
@@ -59,7 +60,7 @@ def test_a_command_line_is_understood(line: str, invocation: Invocation) -> None
     [
         (
             "start",
-            "unknown command 'start': must be one of run, validate, config, health, crashes, explain",
+            "unknown command 'start': must be one of run, validate, config, health, status, crashes, explain",
         ),
         ("run validate", "unrecognized arguments: validate"),
         ("-validate config", "one command at a time: config or validate"),
@@ -69,7 +70,7 @@ def test_a_command_line_is_understood(line: str, invocation: Invocation) -> None
         ("--verbose", "unrecognized arguments: --verbose"),
         ("-config", "expected one argument"),
         ("run --live", "--live belongs to the command health"),
-        ("--json", "--json belongs to the commands config and crashes and explain"),
+        ("--json", "--json belongs to the commands config and status and crashes and explain"),
         ("explain", "explain needs the id of a task"),
         ("explain one two", "unrecognized arguments: two"),
     ],
@@ -194,7 +195,7 @@ def test_health_without_an_address_says_so(tmp_path: Path, capsys: pytest.Captur
     (tmp_path / "config.yml").write_text("worker:\n  queue: a\n")
 
     assert execute(Invocation("health"), {"RUNQY_HTTP_ADDR": ""}, tmp_path) == Exit.CONFIGURATION
-    assert "RUNQY_HTTP_ADDR is not set" in capsys.readouterr().err
+    assert "RUNQY_HTTP_ADDR: is not set" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("source", ["variable", "file"])
@@ -279,7 +280,7 @@ def test_a_defect_goes_through_logging_once_that_is_set_up(
 
 
 def test_every_command_that_parses_can_be_executed() -> None:
-    alone = ("run", "validate", "config", "health", "crashes", "version", "-h")
+    alone = ("run", "validate", "config", "health", "status", "crashes", "version", "-h")
     commands = {parse([name]).command for name in alone} | {parse(["explain", "id"]).command}
 
     assert commands == set(cli._COMMANDS)

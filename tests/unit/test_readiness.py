@@ -6,9 +6,10 @@ import pytest
 
 from appliance.observe.pulse import STUCK_AFTER_S, Pulse, Pulses
 from appliance.observe.readiness import liveness, readiness, reasons
-from appliance.observe.report import LaneReport, WorkerReport
+from appliance.observe.report import LaneReport, RedisReport, WorkerReport
 
-WELL = LaneReport(parent="a", commit="c0ffee", ready=True, recovery="idle", redis_reachable=True)
+AWAY = RedisReport("redis:6379", reachable=False)
+WELL = LaneReport(parent="a", commit="c0ffee", ready=True, recovery="idle", redis=RedisReport("redis:6379"))
 RUNNING = WorkerReport(status="running", stopping=False, lanes=(WELL,))
 
 
@@ -56,9 +57,9 @@ def test_a_worker_is_ready_when_nothing_speaks_against_it(report: WorkerReport, 
         ({"ready": False, "recovery": "recovering"}, ["process_recovering"]),
         ({"recovery": "recovering"}, ["process_recovering"]),
         ({"ready": False, "recovery": "degraded"}, ["process_degraded"]),
-        ({"redis_reachable": False}, ["redis_unreachable"]),
+        ({"redis": AWAY}, ["redis_unreachable"]),
         (
-            {"redis_reachable": False, "ready": False, "recovery": "degraded"},
+            {"redis": AWAY, "ready": False, "recovery": "degraded"},
             ["redis_unreachable", "process_degraded"],
         ),
     ],
