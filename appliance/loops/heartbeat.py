@@ -77,7 +77,7 @@ class Heartbeat:
         self._last: object = None
 
     def tick(self) -> float:
-        """Beat when it is time or when what people look at changed, and ship; returns the seconds to the next."""
+        """Beat when it is time or what people look at changed, and ship; returns the seconds to the next."""
         now_s = self._clock.monotonic()
         if now_s >= self._beat_at_s or _conspicuous(self._vitals()) != self._last:
             self.beat()
