@@ -56,7 +56,8 @@ def execute(wish: Wish, out: TextIO) -> int:
         finally:
             progress.end()
         if wish.report is not None:
-            tell.write_report(outcome, wish.again, wish.report)
+            for line in tell.write_report(outcome, wish.again, wish.report):
+                print(f"  {line}", file=out)
         if wish.json is not None:
             tell.write_json(outcome, wish.again, wish.json)
         tell.say(outcome, wish.again, out)

@@ -6,12 +6,16 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO
 
 from harness import checker
 from harness.chaos.run import SETTLE_S, Outcome
 from harness.history import ENDS
+from harness.report import write
+from harness.report.model import Report, Section, Table
+from harness.timeline import Event
 
 #: Tasks whose story is told, and lines of it: more than that nobody reads.
 _STORIES, _LINES = 3, 60
@@ -111,8 +115,11 @@ def _say_violations(outcome: Outcome, again: str, out: TextIO) -> None:
     print(f"\n  run it again: {again}", file=out)
 
 
-def write_report(outcome: Outcome, again: str, folder: Path) -> None:
-    """The evidence: ``verdict.json``, ``timeline.jsonl`` and ``stories.txt``, workers' logs."""
+def write_report(outcome: Outcome, again: str, folder: Path) -> list[str]:
+    """The evidence: page and picture, ``verdict.json``, ``timeline.jsonl``, ``stories.txt``, workers' logs.
+
+    Returns a line on each of the first two.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     write_json(outcome, again, folder / "verdict.json")
     timeline = outcome.timeline
@@ -129,6 +136,58 @@ def write_report(outcome: Outcome, again: str, folder: Path) -> None:
         told = checker.story(outcome.history, task_id)
         stories += [task_id, *(f"{at_s:.3f}  {text}" for at_s, text in told), ""]
     (folder / "stories.txt").write_text("\n".join(stories))
+    return write.write(_report(outcome, again, "\n".join(stories)), folder)
+
+
+def _report(outcome: Outcome, again: str, stories: str) -> Report:
+    figures = summary(outcome)
+    broken = Counter(violation.invariant for violation in outcome.violations)
+    title = f"runqy-harness chaos, seed {outcome.plan.seed}"
+    verdict = f"{figures['tasks']['sent']} tasks, {outcome.injected.total()} faults: " + (
+        f"{len(broken)} invariants do not hold"
+        if broken
+        else f"all {len(checker.INVARIANTS)} invariants hold"
+    )
+    problems = [f"{each.invariant}: {each.task_id or 'the run'}: {each.what}" for each in outcome.violations]
+    section = Section(
+        title=f"seed {outcome.plan.seed}, {outcome.plan.workers} workers",
+        claim="Whatever happens to workers, Redis and the network, every task comes to its one right end.",
+        passed=not broken,
+        seconds=outcome.plan.duration_s + outcome.settled_s,
+        events=[_of_its_place(event) for event in outcome.timeline.events],
+        problem="\n".join([*problems, "", stories] if problems else []),
+        again=again,
+    )
+    return Report(
+        title=title,
+        summary=verdict,
+        made_at=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+        sections=[section],
+        tables=[
+            _table("Tasks", "tasks", figures["tasks"]),
+            _table("What they did", "behaviour", figures["behaviours"]),
+            _table("Faults", "fault", figures["faults"]),
+            _table("Retries charged, and why", "reason", figures["charges"]),
+            Table(
+                "Invariants",
+                ("invariant", "verdict"),
+                [
+                    (name, f"violated {broken[name]} times" if broken[name] else "ok")
+                    for name in checker.INVARIANTS
+                ],
+            ),
+        ],
+    )
+
+
+def _table(title: str, head: str, counts: Mapping[str, int]) -> Table:
+    return Table(title, (head, "count"), [(name, str(count)) for name, count in counts.items()])
+
+
+def _of_its_place(event: Event) -> Event:
+    """A worker that was started again, as the one it followed: 2.7 is the seventh of worker 2."""
+    number, dot, _ = event.source.partition(".")
+    return replace(event, source=f"worker {number}") if dot and number.isdigit() else event
 
 
 def write_json(outcome: Outcome, again: str, path: Path) -> None:

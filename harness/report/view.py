@@ -191,9 +191,11 @@ def _rows(
 def _states(own: Sequence[Event], end_s: float) -> Iterator[Bar]:
     """The worker's own life: what its heartbeat says, and that it runs where it says nothing."""
     changes: list[tuple[float, str, str]] = []
+    # Without heartbeats nothing is known but that it runs.
+    begins_as = "bootstrapping" if any(event.kind == "worker.state" for event in own) else "running"
     for event in own:
         if event.kind == "worker.started":
-            changes.append((event.at_s, "bootstrapping", "started"))
+            changes.append((event.at_s, begins_as, "started"))
         elif event.kind == "worker.exited":
             changes.append((event.at_s, "", ""))
         elif event.kind == "worker.state":
