@@ -27,7 +27,8 @@ details, .story { border: 1px solid var(--grid); border-radius: 8px; margin: .75
 summary { cursor: pointer } .name { font-weight: 600 }
 .chart { overflow-x: auto } svg { min-width: 44rem; width: 100%; height: auto;
   font-family: system-ui, sans-serif }
-.tables { overflow-x: auto } table { border-collapse: collapse; margin: .5rem 0 1rem; font-size: .9rem }
+.table { display: inline-block; vertical-align: top; margin-right: 3rem; max-width: 100%; overflow-x: auto }
+table { border-collapse: collapse; margin: .5rem 0 1rem; font-size: .9rem }
 th, td { text-align: left; padding: .25rem .9rem .25rem 0; border-bottom: 1px solid var(--grid) }
 pre { background: color-mix(in srgb, var(--grid) 45%, transparent); padding: .75rem;
   border-radius: 6px; overflow-x: auto;
@@ -99,7 +100,7 @@ def _restarts(restarts: Sequence[Restart]) -> Table:
 def _table(table: Table) -> Iterator[str]:
     if not table.rows:
         return
-    yield f'<h2>{escape(table.title)}</h2><div class="tables"><table><thead><tr>'
+    yield f'<div class="table"><h2>{escape(table.title)}</h2><table><thead><tr>'
     yield "".join(f"<th>{escape(head)}</th>" for head in table.heads) + "</tr></thead><tbody>"
     for row in table.rows:
         yield "<tr>" + "".join(f"<td{_tone(cell)}>{escape(cell)}</td>" for cell in row) + "</tr>"
