@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from harness import checker
+from harness.chaos import events
 from harness.chaos.run import SETTLE_S, Outcome
 from harness.history import ENDS
 from harness.report import write
@@ -123,11 +124,7 @@ def write_report(outcome: Outcome, again: str, folder: Path) -> list[str]:
     folder.mkdir(parents=True, exist_ok=True)
     write_json(outcome, again, folder / "verdict.json")
     timeline = outcome.timeline
-    for run in outcome.history.runs:
-        fields = {"pid": run.pid, "task_id": run.task_id}
-        timeline.record(run.worker, "diary.begin", at_s=run.began_s, **fields)
-        if run.ended_s is not None:
-            timeline.record(run.worker, "diary.end", at_s=run.ended_s, outcome=run.outcome, **fields)
+    timeline.add(*events.of(outcome.history))
     timeline.write(folder / "timeline.jsonl")
     for name, path in outcome.logs.items():
         shutil.copyfile(path, folder / f"worker-{name}.log")

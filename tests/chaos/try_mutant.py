@@ -5,18 +5,21 @@ A process of its own for each, so that all of them can be tried at the same time
 
 import json
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
 from harness.chaos import tell
 from harness.chaos.plan import Plan, PlannedFault, PlannedTask
 from harness.chaos.run import Order, run
+from tests.chaos.mutants import END, MUTANTS, STOP
 
-DURATION_S = 7.0
+#: Seconds with faults, and without.
+DURATION_S, CALM_S = 7.0, 6.0
 
 
-def plan() -> Plan:
-    """Two workers; one stands still for longer than its leases, the other one is asked to end later."""
-    behaviours = [("long", {"do": "work", "seconds": 2.6})] * 5
+def plan(kinds: Collection[str]) -> Plan:
+    """Two workers; of ``kinds``: one stands still for longer than its leases, the other is asked to end."""
+    behaviours = [("long", {"do": "work", "seconds": 2.6})] * 7
     behaviours += [("noisy", {"do": "noise"}), ("fails once", {"do": "retry", "until": 1})] * 2
     behaviours += [("short", {"do": "work", "seconds": 0.01})] * 60
     tasks = [
@@ -33,10 +36,12 @@ def plan() -> Plan:
         for number, (name, payload) in enumerate(behaviours)
     ]
     faults = (
-        PlannedFault(1.0, 4.0, "worker stopped", "0"),
-        PlannedFault(3.0, 0.0, "worker asked to end", "1"),
+        PlannedFault(1.0, 4.0, STOP, "0"),
+        PlannedFault(3.0, 0.0, END, "1"),
     )
-    return Plan(0, DURATION_S, 2, sorted(tasks, key=lambda task: task.at_s), faults, (0.0, 0.0))
+    chosen = tuple(fault for fault in faults if fault.kind in kinds)
+    duration_s = DURATION_S if chosen else CALM_S
+    return Plan(0, duration_s, 2, sorted(tasks, key=lambda task: task.at_s), chosen, (0.0, 0.0))
 
 
 def main(name: str, folder: Path) -> None:
@@ -44,7 +49,7 @@ def main(name: str, folder: Path) -> None:
     command = [sys.executable, str(Path(__file__).parent / "mutant.py"), name]
     # A drain shorter than the long tasks, so that some are given back.
     settings = {"RUNQY_SHUTDOWN_TIMEOUT": "500ms"}
-    outcome = run(Order(plan(), folder, command, settings, settle_s=15.0))
+    outcome = run(Order(plan(MUTANTS[name].faults), folder, command, settings, settle_s=15.0))
     tell.write_report(outcome, f"mutant {name}", folder / "report")
     print(json.dumps(tell.summary(outcome)))
 

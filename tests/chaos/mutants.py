@@ -1,0 +1,26 @@
+"""Which mutants there are: no imports of a worker, so that who runs them is not patched by gevent."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A bug of ``mutant.py``: the faults it takes to meet it, and the invariants of which it violates one."""
+
+    faults: tuple[str, ...] = ()
+    violates: tuple[str, ...] = ()
+
+
+STOP, END = "worker stopped", "worker asked to end"
+MUTANTS = {
+    "sound": Mutant((STOP, END)),
+    # Who comes first decides how it shows.
+    "unfenced": Mutant((STOP,), ("no task is lost", "a task is settled")),
+    "forgets leases": Mutant((), ("every retry charged is explained",)),
+    "loses outcomes": Mutant((), ("no task is lost",)),
+    "mixes up results": Mutant((), ("a task is settled by who has it",)),
+    "charges for a drain": Mutant((END,), ("every retry charged is explained",)),
+    "gives back what runs": Mutant((), ("a task never runs twice at the same time",)),
+    "tells secrets": Mutant((), ("no secret is anywhere",)),
+    "ends badly": Mutant((END,), ("a drain keeps to its budget",)),
+}
