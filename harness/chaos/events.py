@@ -1,4 +1,4 @@
-"""What the history of a run adds to its timeline: the task processes' work, and how many tasks stood where."""
+"""What the history of a run adds to its timeline: what task processes did, how many tasks stood where."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
