@@ -39,6 +39,7 @@ ENV HOME=/var/lib/runqy \
     LANG=C.UTF-8 \
     RUNQY_DEPLOYMENT_DIR=/var/lib/runqy/deployment \
     RUNQY_HTTP_ADDR=0.0.0.0:8686 \
+    RUNQY_STATE_DIR=/state \
     RUNQY_STOP_GRACE=10s \
     SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt
 LABEL org.opencontainers.image.title="runqy-appliance" \

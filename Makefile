@@ -4,7 +4,7 @@ SHELL := /bin/sh
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help venv system demo e2e lint types layers unit integration base image harness-image image-test test chaos bench reference lock clean
+.PHONY: help venv system demo e2e lint types layers unit integration base image harness-image image-test test chaos bench reference lock sbom audit clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -93,6 +93,12 @@ reference: venv ## Write docs/configuration.md and docs/config.example.yml from 
 
 lock: ## Refresh the image's locked requirements from pyproject.toml (needs uv)
 	@compose/image/lock.sh
+
+sbom: ## Write build/sbom.cdx.json: what the image installs, as CycloneDX
+	@mkdir -p build && python3 .ci/sbom.py build/sbom.cdx.json
+
+audit: venv ## Look up known vulnerabilities of what the images install
+	@$(BIN)/python .ci/audit.py
 
 clean: ## Remove what was built here (not images: docker image rm runqy-appliance:dev runqy-harness:dev)
 	rm -rf .venv .bench build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
