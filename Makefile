@@ -4,7 +4,7 @@ SHELL := /bin/sh
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help venv system demo e2e lint types layers unit integration base image harness-image image-test test chaos bench reference lock sbom audit clean
+.PHONY: help venv system demo e2e lint types layers unit integration base image harness-image image-test test chaos bench bench-scale reference lock sbom audit clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -75,18 +75,26 @@ chaos: venv system ## Workers under random load and faults, judged by invariants
 # The worker and its peers, each in an environment of its own: what a tool of ours brings along (rich, say)
 # would count as the worker's memory, and arq wants an older redis than it does.
 PEERS := celery rq dramatiq huey arq
-.bench/.installed: pyproject.toml .venv/.installed
-	@echo "bench: installing $(PEERS)"
+.bench/worker/.installed: pyproject.toml .venv/.installed
+	@echo "bench: installing the worker alone"
 	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python .bench/worker \
 	    && $(BIN)/uv pip install --quiet --python .bench/worker/bin/python --compile-bytecode --editable .
+	@touch $@
+
+.bench/.installed: pyproject.toml .venv/.installed
+	@echo "bench: installing $(PEERS)"
 	@for peer in $(PEERS); do \
 	    $(BIN)/uv venv --quiet --clear --python $(BIN)/python .bench/$$peer \
 	    && $(BIN)/uv pip install --quiet --python .bench/$$peer/bin/python --group bench-$$peer || exit 1; \
 	done
 	@touch $@
 
-bench: venv system .bench/.installed ## Measure the worker beside Celery, RQ, Dramatiq, Huey and arq (20 minutes; BENCH=--quick)
+bench: venv system .bench/worker/.installed .bench/.installed ## Measure the worker beside Celery, RQ, Dramatiq, Huey and arq (20 minutes; BENCH=--quick)
 	$(BIN)/runqy-harness bench --worker "$(CURDIR)/.bench/worker/bin/python -m appliance" --write docs/benchmarks.md $(BENCH)
+
+bench-scale: venv system .bench/worker/.installed ## Measure 1, 2, 4 and 8 workers on one queue (5 minutes; BENCH=--quick)
+	$(BIN)/runqy-harness bench --scale --worker "$(CURDIR)/.bench/worker/bin/python -m appliance" \
+	    --write docs/benchmarks.md --json docs/many-workers.json $(BENCH)
 
 reference: venv ## Write docs/configuration.md and docs/config.example.yml from the table of options
 	$(BIN)/python -m appliance.config.manual docs

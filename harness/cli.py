@@ -216,19 +216,25 @@ def _handlers(arguments: Sequence[str]) -> int:
 
 
 def _bench(arguments: Sequence[str]) -> int:
-    from harness.bench import peers, plan  # noqa: PLC0415
+    from harness.bench import peers, plan, scale  # noqa: PLC0415
     from harness.bench import run as bench  # noqa: PLC0415
     from harness.stack import WORKER_COMMAND  # noqa: PLC0415
 
     names = [peer.name for peer in peers.PEERS]
     parser = Parser("bench", "The worker beside Celery, RQ, Dramatiq, Huey and arq: one run, one table.")
     add = parser.add_argument
-    add("--quick", action="store_true", help="fewer tasks, once: three minutes instead of twenty")
-    add("--repetitions", type=values.whole(1), metavar="N", help="of each throughput (default: 5; quick: 1)")
+    add("--quick", action="store_true", help="fewer tasks, once: a sixth of the time")
+    add(
+        "--repetitions",
+        type=values.whole(1),
+        metavar="N",
+        help="of each throughput (default: 5, with --scale 3; quick: 1)",
+    )
     add(
         "--peer", action="append", choices=names, metavar="NAME", help=f"only this one; of {', '.join(names)}"
     )
     add("--no-peers", action="store_true", help="our worker alone")
+    add("--scale", action="store_true", help="1, 2, 4 and 8 of our workers on one queue, and nothing else")
     add(
         "--environments",
         type=Path,
@@ -245,15 +251,20 @@ def _bench(arguments: Sequence[str]) -> int:
     add("--json", type=Path, metavar="FILE", help="all figures, each repetition, as JSON")
     add("--write", type=Path, metavar="FILE", help="the tables as a page, such as docs/benchmarks.md")
     options = parser.parse_args(arguments)
-    sizes = plan.QUICK if options.quick else plan.FULL
-    if options.repetitions is not None:
-        sizes = replace(sizes, repetitions=options.repetitions)
+    worker_command = options.worker or WORKER_COMMAND
+    changes = {} if options.repetitions is None else {"repetitions": options.repetitions}
+    if options.scale:
+        if options.peer or options.no_peers:
+            parser.error(f"{'--peer' if options.peer else '--no-peers'}: --scale measures our workers alone")
+        scale_plan = replace(plan.QUICK_SCALE if options.quick else plan.FULL_SCALE, **changes)
+        scale_order = scale.ScaleOrder(scale_plan, _measuring(options), worker_command)
+        return scale.run(sys.stdout, scale_order, options.json, options.write)
     order = bench.Order(
-        plan=sizes,
+        plan=replace(plan.QUICK if options.quick else plan.FULL, **changes),
         environments=options.environments,
         peers=[] if options.no_peers else options.peer or names,
         command=_measuring(options),
-        worker_command=options.worker or WORKER_COMMAND,
+        worker_command=worker_command,
     )
     return bench.run(sys.stdout, order, options.json, options.write)
 
@@ -261,6 +272,7 @@ def _bench(arguments: Sequence[str]) -> int:
 def _measuring(options: argparse.Namespace) -> str:
     """The command line again, with what decides about the figures; where they go is nobody's business."""
     words = ["runqy-harness", "bench"]
+    words += ["--scale"] if options.scale else []
     words += ["--quick"] if options.quick else []
     words += ["--repetitions", str(options.repetitions)] if options.repetitions else []
     words += ["--no-peers"] if options.no_peers else []

@@ -2,6 +2,7 @@
 
 import contextlib
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import redis
@@ -25,12 +26,7 @@ def commands_per_task(observer: Observer, ours: Ours, db: redis.Redis, workers: 
     observer.empty()
     sending = _cost_of_sending(observer, ours)
     observer.empty()
-    with contextlib.ExitStack() as stack:
-        for first in range(0, workers, _AT_ONCE):
-            batch = [ours.start(1) for _ in range(min(_AT_ONCE, workers - first))]
-            for process in batch:
-                stack.callback(process.close)
-            _until_idle(db, first + len(batch), batch[-1])
+    with idle_workers(ours, db, workers, 1):
         before = observer.read(ours)
         time.sleep(HALF_S)
         between = observer.read(ours)
@@ -48,6 +44,21 @@ def _cost_of_sending(observer: Observer, ours: Ours) -> float:
     before = observer.read(ours)
     ours.one()
     return observer.read(ours).commands - before.commands
+
+
+@contextlib.contextmanager
+def idle_workers(
+    ours: Ours, db: redis.Redis, workers: int, concurrency: int
+) -> Iterator[list[WorkerProcess]]:
+    """So many workers, each ready and waiting for a task."""
+    with contextlib.ExitStack() as stack:
+        started: list[WorkerProcess] = []
+        for first in range(0, workers, _AT_ONCE):
+            for _ in range(min(_AT_ONCE, workers - first)):
+                started.append(ours.start(concurrency))
+                stack.callback(started[-1].close)
+            _until_idle(db, len(started), started[-1])
+        yield started
 
 
 def _until_idle(db: redis.Redis, workers: int, newest: WorkerProcess) -> None:

@@ -61,6 +61,10 @@ class Ours:
         """See :class:`~harness.bench.contestant.Contestant`."""
         self._seeder.add(count)
 
+    def enqueue_at_once(self, count: int) -> None:
+        """Put so many tasks into the empty queue at one instant: idle workers all begin with a full queue."""
+        self._seeder.add_at_once(count)
+
     def done(self) -> int:
         """Completed ones: failures are not results."""
         completed: Any = self._db.zcard(asynq.key(QUEUE, "completed"))

@@ -4,10 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.bench import reach
-from harness.bench.figures import OURS, PIPE, Figure, Figures
+from harness.bench.figures import OURS, PIPE, Figures
 from harness.bench.plan import CONCURRENCIES, WARM_RESULTS, Plan
-
-_NONE = "–"
+from harness.bench.tables import NONE, number, rate, table
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,8 @@ def markdown(run: Run) -> str:
             "# Benchmarks",
             "",
             "Made by `make bench`; do not edit. All figures are of one run, on one machine, with one private",
-            "Redis. Compare ratios: the figures themselves depend on the machine.",
+            "Redis (those of many workers, from `make bench-scale`, of a run of their own). Compare ratios:",
+            "the figures themselves depend on the machine.",
             "",
             *(f"- {name}: {fact}" for name, fact in _facts(run).items()),
             "",
@@ -70,12 +70,12 @@ def _goals(run: Run) -> list[str]:
         [
             verdict.goal.text,
             f"{'≥' if verdict.goal.at_least else '≤'} {verdict.goal.bound:g}",
-            _number(verdict.measured),
+            number(verdict.measured),
             words[verdict.holds],
         ]
         for verdict in reach.judge(run.figures, run.peers)
     ]
-    return _table(["figure", "goal", "measured", "holds"], rows)
+    return table(["figure", "goal", "measured", "holds"], rows)
 
 
 def _throughput(run: Run) -> list[str]:
@@ -87,26 +87,21 @@ def _throughput(run: Run) -> list[str]:
             ratio = found.median / best.median if best else None
             commands = run.figures.median(who, "commands/task", at)
             trips = run.figures.median(who, "round trips/task", at)
-            rows.append([who, str(at), *_rate(found), _number(ratio), _number(commands), _number(trips)])
+            rows.append([who, str(at), *rate(found), number(ratio), number(commands), number(trips)])
     for in_flight in (1, 50):
         found = run.figures.get(PIPE, "tasks/s", in_flight)
         if found is not None:
-            rows.append([PIPE, f"{in_flight} in flight", *_rate(found), _NONE, _NONE, _NONE])
+            rows.append([PIPE, f"{in_flight} in flight", *rate(found), NONE, NONE, NONE])
     heads = ["worker", "concurrency", "tasks/s", "lowest … highest", "÷ best peer's best"]
-    return _table([*heads, "Redis commands/task", "round trips/task"], rows)
-
-
-def _rate(figure: Figure) -> list[str]:
-    spread = f"{_number(min(figure.values))} … {_number(max(figure.values))}"
-    return [_number(figure.median), spread]
+    return table([*heads, "Redis commands/task", "round trips/task"], rows)
 
 
 def _standing(run: Run) -> list[str]:
     whats = ["start p50, ms", "start p95, ms", "start p99, ms"]
     whats += ["idle commands/s", "with scripts'", "idle CPU, %"]
     whats += ["RSS, MB", "PSS, MB", "RSS growth, MB", "after tasks"]
-    rows = [[who, *(_number(run.figures.median(who, what)) for what in whats)] for who in (OURS, *run.peers)]
-    return _table(["worker", *whats], rows)
+    rows = [[who, *(number(run.figures.median(who, what)) for what in whats)] for who in (OURS, *run.peers)]
+    return table(["worker", *whats], rows)
 
 
 def _limits(run: Run) -> list[str]:
@@ -118,8 +113,8 @@ def _limits(run: Run) -> list[str]:
         [f"CPU of worker and Redis per task, {many} pending, µs", "CPU µs/task, many pending"],
         [f"commands of one task, {run.plan.crowd} idle workers", "commands in a crowd"],
     ]
-    return _table(
-        ["figure", "measured"], [[text, _number(run.figures.median(OURS, what))] for text, what in rows]
+    return table(
+        ["figure", "measured"], [[text, number(run.figures.median(OURS, what))] for text, what in rows]
     )
 
 
@@ -155,24 +150,3 @@ def _facts(run: Run) -> dict[str, str]:
 
 def _version(run: Run, name: str) -> str:
     return f" ({run.versions[name]})" if name in run.versions else ""
-
-
-def _number(value: float | None) -> str:
-    """With about three digits that mean something."""
-    if value is None:
-        return _NONE
-    if abs(value) >= 100:
-        return f"{value:,.0f}"
-    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
-
-
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Names on the left, figures on the right; ``rows`` have a cell for each of ``heads``."""
-    first, *others = [max(len(cell) for cell in column) for column in zip(heads, *rows, strict=True)]
-
-    def line(name: str, *cells: str) -> str:
-        padded = [cell.rjust(width) for cell, width in zip(cells, others, strict=True)]
-        return f"| {' | '.join([name.ljust(first), *padded])} |"
-
-    rule = "|".join(["-" * (first + 2), *("-" * (width + 1) + ":" for width in others)])
-    return [line(*heads), f"|{rule}|", *(line(*row) for row in rows)]

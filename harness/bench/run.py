@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TextIO
 
-from harness.bench import crowd, depth, machine, measure, pipe, report
+from harness.bench import crowd, depth, machine, measure, page, pipe, report
 from harness.bench.contestant import Contestant
 from harness.bench.figures import OURS, PIPE, Figures
 from harness.bench.observer import Observer
@@ -193,8 +193,7 @@ def run(out: TextIO, order: Order, json_to: Path | None, write_to: Path | None) 
     if json_to is not None:
         json_to.write_text(json.dumps(_as_json(result), indent=1, ensure_ascii=False) + "\n")
     if write_to is not None:
-        write_to.parent.mkdir(parents=True, exist_ok=True)
-        write_to.write_text(report.markdown(result))
+        page.rewrite(write_to, report.markdown(result))
     return 1 if bench.failures else 0
 
 

@@ -1,0 +1,189 @@
+"""``runqy-harness bench --scale``: several of our workers on one queue."""
+
+import contextlib
+import json
+import os
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TextIO
+
+import psutil
+
+from harness import asynq
+from harness.bench import crowd, machine, page, scale_report
+from harness.bench.figures import OURS, Figures
+from harness.bench.observer import Observer, cpu_s
+from harness.bench.ours import QUEUE, Ours
+from harness.bench.plan import WARM_RESULTS, ScalePlan
+from harness.bench.stats import Window
+from harness.failure import CommandFailed
+from harness.redis import RedisServer, RedisUnavailable
+from harness.runtimes.process import WorkerProcess
+from harness.stack import WORKER_COMMAND
+from harness.story import Story
+from harness.wait import TimedOut
+
+#: Ids a call of the script below, so that Redis answers others in between.
+_BATCH = 5_000
+# KEYS: completed. ARGV: how a task's key begins, first rank, last rank. Returns how many of these tasks were
+# completed without a retry, and how often they were taken: one that is fetched ahead may be handed back.
+_SETTLED_ONCE = """
+local fine, taken = 0, 0
+for _, id in ipairs(redis.call('ZRANGE', KEYS[1], ARGV[2], ARGV[3])) do
+    local task = redis.call('HMGET', ARGV[1] .. id, 'state', 'retried', 'attempt')
+    if task[1] == 'completed' and (task[2] or '0') == '0' then fine = fine + 1 end
+    taken = taken + tonumber(task[3])
+end
+return {fine, taken}
+"""
+
+
+@dataclass(frozen=True)
+class ScaleOrder:
+    """What to measure, and the command line that asked for it."""
+
+    plan: ScalePlan
+    command: str
+    worker_command: Sequence[str] = WORKER_COMMAND
+
+
+@dataclass(frozen=True)
+class Cpu:
+    """Seconds of CPU used so far, by whom; ``machine_s`` is everybody's on this machine, ours included."""
+
+    redis_s: float
+    workers_s: float
+    task_processes_s: float
+    machine_s: float
+
+
+class Scale:
+    """One run: what it measured so far, and what it could not measure."""
+
+    def __init__(self, order: ScaleOrder, story: Story, server: RedisServer, folder: Path) -> None:
+        self.figures = Figures()
+        self.failures: list[str] = []
+        self._plan = order.plan
+        self._story = story
+        self._db = server.client()
+        self._observer = Observer(self._db, server)
+        self._ours = Ours(server, folder, order.worker_command)
+
+    def run(self) -> None:
+        """Measure everything; what fails is told and left out."""
+        with contextlib.closing(self._db), self._ours:
+            for repetition in range(self._plan.repetitions):
+                self._story.chapter(f"Many workers, {repetition + 1} of {self._plan.repetitions}")
+                for workers in self._plan.workers:
+                    what = f"{workers} worker{'s' if workers > 1 else ''}"
+                    self._story.waiting(what)
+                    try:
+                        self._story.proved(f"{what}: {self._measure(workers)}")
+                    except (TimedOut, ValueError) as exc:
+                        self.failures.append(f"{what}: {str(exc).splitlines()[0]}")
+                        self._story.detail(f"✗ {what}: {exc}")
+
+    def _measure(self, workers: int) -> str:
+        count = workers * self._plan.tasks_each
+        self._observer.empty()
+        with crowd.idle_workers(self._ours, self._db, workers, self._plan.concurrency) as processes:
+            self._ours.enqueue_at_once(count)
+            first = self._observer.reached(self._ours, min(WARM_RESULTS * workers, count // 2), processes[0])
+            cpu_before = self._cpu(processes)
+            last = self._observer.reached(self._ours, count, processes[0])
+            cpu_after = self._cpu(processes)
+            ended = [process.name for process in processes if process.exit_status is not None]
+        if ended:
+            raise ValueError(f"ended before its time: {', '.join(ended)}")
+        taken = self._check_settled_once(count)
+        window = Window(first, last)
+        self._add(workers, window, cpu_before, cpu_after)
+        self.figures.add(OURS, "takes/task", taken / count, at=workers)
+        return f"{window.tasks_per_s:,.0f} tasks/s; all {count:,} settled once"
+
+    def _cpu(self, processes: Sequence[WorkerProcess]) -> Cpu:
+        children = tuple(pid for process in processes for pid in process.children())
+        everybody = psutil.cpu_times()
+        return Cpu(
+            redis_s=cpu_s((self._observer.redis_pid,)),
+            workers_s=cpu_s(tuple(process.pid for process in processes)),
+            task_processes_s=cpu_s(children),
+            machine_s=sum(everybody) - everybody.idle - getattr(everybody, "iowait", 0.0),
+        )
+
+    def _check_settled_once(self, count: int) -> int:
+        """How often tasks were taken; raises ValueError where one was retried, lost, or counted twice."""
+        script = self._db.register_script(_SETTLED_ONCE)
+        completed, task = asynq.key(QUEUE, "completed"), asynq.task_key(QUEUE, "")
+        fine = taken = 0
+        for first in range(0, count, _BATCH):
+            found: Any = script(keys=(completed,), args=(task, first, first + _BATCH - 1))
+            fine, taken = fine + found[0], taken + found[1]
+        counters = asynq.get_counters(self._db, QUEUE)
+        left = asynq.get_pending(self._db, QUEUE) + asynq.get_active(self._db, QUEUE)
+        if fine != count or counters != {"processed": count, "failed": 0} or left:
+            seen = f"{fine} were, the counters are {counters}, {len(left)} are left"
+            raise ValueError(f"not each of {count} tasks was settled exactly once: {seen}")
+        return taken
+
+    def _add(self, workers: int, window: Window, before: Cpu, after: Cpu) -> None:
+        took_s = window.last.at_s - window.first.at_s
+        values = {
+            "tasks": window.last.done,
+            "tasks/s": window.tasks_per_s,
+            "commands/task": window.commands_per_task,
+            "round trips/task": window.requests_per_task,
+            "CPU of Redis, %": 100 * (after.redis_s - before.redis_s) / took_s,
+            "CPU of workers, %": 100 * (after.workers_s - before.workers_s) / took_s,
+            "CPU of task processes, %": 100 * (after.task_processes_s - before.task_processes_s) / took_s,
+            "CPU of the machine, %": 100 * (after.machine_s - before.machine_s) / took_s,
+        }
+        for what, value in values.items():
+            self.figures.add(OURS, what, value, at=workers)
+
+
+def run(out: TextIO, order: ScaleOrder, json_to: Path | None, write_to: Path | None) -> int:
+    """Measure, print the section, and write it into the page and the figures into the file that are given.
+
+    Returns 1 where something could not be measured or a task was not settled exactly once. Raises
+    :class:`~harness.failure.CommandFailed` where nothing can be measured.
+    """
+    began_s = time.monotonic()
+    story = Story(out)
+    story.title("runqy-harness bench --scale: several of our workers on one queue")
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="runqy-bench-")))
+        try:
+            server = stack.enter_context(RedisServer(folder / "redis"))
+        except RedisUnavailable as exc:
+            raise CommandFailed(str(exc)) from exc
+        with contextlib.closing(server.client()) as db:
+            machine_facts = machine.facts(db)
+        scale = Scale(order, story, server, folder / "ours")
+        scale.run()
+    result = scale_report.ScaleRun(
+        date=datetime.now(UTC).date().isoformat(),
+        command=order.command,
+        plan=order.plan,
+        figures=scale.figures,
+        machine=machine_facts,
+        cores=os.cpu_count() or 1,
+        failures=scale.failures,
+        took_s=time.monotonic() - began_s,
+    )
+    section = scale_report.section(result)
+    out.write(f"\n{section}")
+    if json_to is not None:
+        json_to.parent.mkdir(parents=True, exist_ok=True)
+        json_to.write_text(json.dumps(_as_json(result), indent=1, ensure_ascii=False) + "\n")
+    if write_to is not None:
+        page.put(write_to, section)
+    return 1 if scale.failures else 0
+
+
+def _as_json(result: scale_report.ScaleRun) -> dict[str, object]:
+    return {**asdict(result), "figures": result.figures.as_json()}
