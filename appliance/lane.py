@@ -21,13 +21,14 @@ from appliance.control.contract import Mode, Registration, SubQueue
 from appliance.deploy.deployment import Deployed, Deployer
 from appliance.loops import ticker
 from appliance.loops.canceller import Canceller
-from appliance.loops.dispatch import Backlog, Dispatcher
+from appliance.loops.dispatch import Dispatcher
 from appliance.loops.forwarder import Forwarder
 from appliance.loops.intake import Source
 from appliance.loops.janitor import Janitor
 from appliance.loops.leases import Leases
 from appliance.loops.order import STRATEGIES
 from appliance.loops.recoverer import Recoverer
+from appliance.loops.unsettled import Backlog
 from appliance.loops.watch import Watch
 from appliance.observe.dossier import dossier
 from appliance.observe.outbound import Outbound

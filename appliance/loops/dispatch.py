@@ -11,10 +11,10 @@ wait here, leased but not started, and go back uncharged as soon as there is any
 
 import random
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any
 
 import structlog
 from gevent.event import Event
@@ -26,13 +26,14 @@ from appliance.loops.order import Order
 from appliance.loops.outage import Outages
 from appliance.loops.pace import HOLD_S, Pace
 from appliance.loops.reconciler import Reconciler
+from appliance.loops.unsettled import Backlog, Unsettled
 from appliance.observe.pulse import Pulse
 from appliance.observe.report import TaskReport
 from appliance.observe.tally import Tally
 from appliance.process.work import Cancelled, Died, Expired, Failed, Outcome, Request, Returned, Runner
-from appliance.queue.broker import Ask, Broker, Exchange, Taken, Verdict
+from appliance.queue.broker import Ask, Broker, Exchange, Taken
 from appliance.queue.message import Lease, Task
-from appliance.queue.settlement import Archive, Complete, Defer, GiveBack, Policy, Retry, Settlement
+from appliance.queue.settlement import Defer, Policy, Settlement
 
 log = structlog.get_logger()
 
@@ -59,22 +60,8 @@ class _Run:
     since_s: float
 
 
-class Backlog(NamedTuple):
-    """How many outcomes wait for Redis, and for how many seconds the oldest has."""
-
-    outcomes: int
-    oldest_s: float
-
-
 #: How long the second of two tasks that share an id waits, in seconds.
 SAME_ID_DEFER_S = 1.0
-_OUTCOMES: dict[type, str] = {
-    Complete: "completed",
-    Retry: "retried",
-    Archive: "archived",
-    GiveBack: "given_back",
-    Defer: "put_off",
-}
 _FAILURES: dict[type, str] = {
     Failed: "failed",
     Died: "crashed",
@@ -120,8 +107,6 @@ class Dispatcher:
         self._in_flight: dict[str, _Run] = {}
         self._ahead: dict[str, _Run] = {}
         self._finished: deque[tuple[Request, Outcome]] = deque()
-        self._unsettled: list[Settlement] = []
-        self._unsettled_since_s = 0.0
         self._postponing = False
         self._requeue_degraded = requeue_degraded
         self._degraded_take_at_s = 0.0
@@ -129,12 +114,12 @@ class Dispatcher:
         self._quiet = False
         self._ended = False
         self._troubles = 0
-        self._maybe_deleted: set[Lease] = set()
         self._retry_at_s = 0.0
         self._outages = Outages(rng)
         self._reconciler = Reconciler(broker, self.held, lease_s)
         #: What became of tasks, by sub-queue.
         self.tallies = {source.queue: Tally() for source in sources}
+        self._unsettled = Unsettled(policy, self.tallies, clock)
 
     # What others may ask -------------------------------------------------------------------------
 
@@ -150,9 +135,7 @@ class Dispatcher:
     @property
     def backlog(self) -> Backlog:
         """Outcomes Redis has not accepted yet."""
-        count = len(self._unsettled) + len(self._finished)
-        waited_s = self._clock.monotonic() - self._unsettled_since_s if self._unsettled else 0.0
-        return Backlog(count, waited_s)
+        return self._unsettled.backlog(len(self._finished))
 
     def outcomes(self) -> list[Settlement]:
         """The same, as they are to be settled.
@@ -160,7 +143,7 @@ class Dispatcher:
         The caller may be anybody, also while an exchange waits for a Redis that hangs.
         """
         self._collect()
-        return self._unsettled[:]
+        return list(self._unsettled)
 
     @property
     def in_trouble(self) -> bool:
@@ -178,7 +161,7 @@ class Dispatcher:
         if waiting is None:
             self._runner.cancel(task_id, reason)
             return
-        self._settle_later(waiting.task, Cancelled(reason))
+        self._unsettled.add_outcome(waiting.task, Cancelled(reason))
         self._wake.set()
 
     @property
@@ -288,7 +271,7 @@ class Dispatcher:
         if puts_off and not asks:
             # Nothing is watched while degraded: what was found empty may have tasks by the next look.
             self._sources.doubt()
-        settlements = self._settleable(away)
+        settlements = self._unsettled.sendable(away)
         if settlements or asks:
             answer = self._broker.exchange(settlements, asks)
             asked_s, now_s = now_s, self._clock.monotonic()
@@ -297,33 +280,19 @@ class Dispatcher:
         if self._troubles:
             self._log.info("dispatch.redis_back", failures=self._troubles)
             self._troubles = 0
-            self._maybe_deleted.clear()
+            self._unsettled.trust()
         room, away = self._room(), self._outages.away(now_s)
-        if self._settleable(away) or self._finished or self._sources.asks(room, now_s, away):
+        if self._unsettled.sendable(away) or self._finished or self._sources.asks(room, now_s, away):
             return 0
         if self._open():
             self._sources.arm()
         return self._next_look_s(room, now_s)
 
-    def _settleable(self, away: Collection[str]) -> list[Settlement]:
-        """The outcomes whose queue is not away; they are the first of the unsettled from now on."""
-        if not away:
-            return self._unsettled[:]
-        self._unsettled.sort(key=lambda settlement: settlement.lease.queue in away)
-        return [settlement for settlement in self._unsettled if settlement.lease.queue not in away]
-
     def _take_in(
         self, settlements: Sequence[Settlement], asks: Sequence[Ask], answer: Exchange, now_s: float
     ) -> None:
         """What an exchange brought; raises its failure where that is more than one queue's to bear."""
-        pairs = list(zip(settlements, answer.verdicts, strict=True))
-        open_ = [settlement for settlement, verdict in pairs if verdict is None]
-        self._unsettled[: len(settlements)] = open_
-        if not open_ and not self._outages.any:
-            self._unsettled_since_s = now_s
-        for settlement, verdict in pairs:
-            if verdict is not None:
-                self._settled(settlement, verdict)
+        open_ = self._unsettled.answered(settlements, answer.verdicts, now_s, all_sent=not self._outages.any)
         for ask, taken in zip(asks, answer.taken, strict=True):
             if taken is not None:
                 self._accept(ask, taken, now_s)
@@ -340,49 +309,7 @@ class Dispatcher:
         while self._finished:
             request, outcome = self._finished.popleft()
             run = self._in_flight.pop(request.task_id)
-            self._settle_later(run.task, outcome)
-
-    def _settle_later(self, task: Task, outcome: Outcome) -> None:
-        if not self._unsettled:
-            self._unsettled_since_s = self._clock.monotonic()
-        settlement = self._policy.settle(task, outcome, self._clock.wall())
-        self._unsettled.append(settlement)
-        match settlement:
-            case Retry(lease, delay_s, retried, error):
-                self._log.warning(
-                    "task.retry",
-                    task_id=lease.task_id,
-                    queue=lease.queue,
-                    retried=retried,
-                    delay_s=delay_s,
-                    error=_last_line(error),
-                )
-            case Archive(lease, _, error):
-                self._log.warning(
-                    "task.archived", task_id=lease.task_id, queue=lease.queue, error=_last_line(error)
-                )
-            case GiveBack(lease, reason):
-                self._log.info("task.given_back", task_id=lease.task_id, queue=lease.queue, reason=reason)
-            case Complete(lease):
-                self._log.debug("task.completed", task_id=lease.task_id, queue=lease.queue)
-
-    def _settled(self, settlement: Settlement, verdict: Verdict) -> None:
-        outcomes = self.tallies[settlement.lease.queue].outcomes
-        if verdict in (Verdict.DONE, Verdict.SETTLED):
-            outcomes[_OUTCOMES[type(settlement)]] += 1
-            return
-        if verdict is Verdict.GONE and settlement.lease in self._maybe_deleted:
-            outcomes[_OUTCOMES[type(settlement)]] += 1
-            self._log.debug("task.completed_before", task_id=settlement.lease.task_id)
-            return
-        outcomes["refused"] += 1
-        self._log.warning(
-            "task.outcome_refused",
-            task_id=settlement.lease.task_id,
-            queue=settlement.lease.queue,
-            outcome=type(settlement).__name__,
-            verdict=verdict.value,
-        )
+            self._unsettled.add_outcome(run.task, outcome)
 
     # Intake --------------------------------------------------------------------------------------
 
@@ -419,7 +346,7 @@ class Dispatcher:
             self._log.warning("queue.strays_dropped", queue=ask.queue, ids=taken.strays)
         for lease, reason in taken.broken:
             self._log.error("task.undecodable", task_id=lease.task_id, queue=lease.queue, reason=reason)
-            self._unsettled.append(self._policy.refuse(lease, reason))
+            self._unsettled.add(self._policy.refuse(lease, reason))
         for task in taken.tasks:
             self._admit(task, taken.now_wall_s, now_s)
 
@@ -427,20 +354,20 @@ class Dispatcher:
         if task.pending_since_wall_s is not None:
             self.tallies[task.lease.queue].waits.observe(now_wall_s - task.pending_since_wall_s)
         if self._degraded():
-            self._unsettled.append(Defer(task.lease, DEGRADED_DEFER_S, DEGRADED_REASON))
+            self._unsettled.add(Defer(task.lease, DEGRADED_DEFER_S, DEGRADED_REASON))
             self._log.info("task.put_off", task_id=task.lease.task_id, queue=task.lease.queue)
             return
         overdue = self._policy.overdue(task, now_wall_s)
         if overdue:
-            self._settle_later(task, Cancelled(overdue))
+            self._unsettled.add_outcome(task, Cancelled(overdue))
             return
         if task.deadline_wall_s is not None and task.deadline_wall_s <= now_wall_s:
-            self._settle_later(task, Expired("deadline: it had passed before the run"))
+            self._unsettled.add_outcome(task, Expired("deadline: it had passed before the run"))
             return
         ours = self._in_flight.get(task.lease.task_id) or self._ahead.get(task.lease.task_id)
         if ours is not None and ours.request.queue != task.lease.queue:
             # Answers carry nothing but the id: of two tasks that share one, the second waits.
-            self._unsettled.append(Defer(task.lease, SAME_ID_DEFER_S, "a task of the same id is running"))
+            self._unsettled.add(Defer(task.lease, SAME_ID_DEFER_S, "a task of the same id is running"))
             self._log.warning("task.same_id", task_id=task.lease.task_id, queue=task.lease.queue)
             return
         if ours is not None:
@@ -491,13 +418,14 @@ class Dispatcher:
     def _postpone_s(self, now_s: float) -> float:
         """How long the next exchange can wait for more to settle: briefly, and while there is work."""
         busy = self._in_flight and self._open() and len(self._ahead) > self._pace.ahead // 2
-        return self._unsettled_since_s + POSTPONE_S - now_s if busy and self._unsettled else 0.0
+        return self._unsettled.since_s + POSTPONE_S - now_s if busy and self._unsettled else 0.0
 
     def _doubt_ahead(self, now_s: float) -> None:
         """Give back what waits although nothing here is about to run it."""
         late = [key for key, run in self._ahead.items() if not self._open() or now_s - run.since_s > HOLD_S]
         for key in late:
-            self._settle_later(self._ahead.pop(key).task, Returned("fetched ahead, and no slot came free"))
+            task = self._ahead.pop(key).task
+            self._unsettled.add_outcome(task, Returned("fetched ahead, and no slot came free"))
         if late:
             self._pace.ran(HOLD_S)
 
@@ -523,9 +451,7 @@ class Dispatcher:
         if not self._troubles:
             self._log.warning("dispatch.redis_trouble", error=str(exc), unsettled=len(self._unsettled))
         self._troubles += 1
-        if not self._broker.keeps_results:
-            # One of these may have been completed, and with that deleted, although we were not told.
-            self._maybe_deleted |= {s.lease for s in self._unsettled if isinstance(s, Complete)}
+        self._unsettled.doubt(keeps_results=self._broker.keeps_results)
         now_s = self._clock.monotonic()
         self._retry_at_s = now_s + delay_s
         # A take may have been carried out without our hearing of it: look at once when Redis is
@@ -582,8 +508,3 @@ def _describe_runs(runs: dict[str, _Run], now_s: float) -> list[dict[str, Any]]:
         }
         for run in islice(runs.values(), MOST_DESCRIBED)
     ]
-
-
-def _last_line(text: str) -> str:
-    lines = text.strip().splitlines()
-    return lines[-1] if lines else ""

@@ -12,10 +12,12 @@ monkey.patch_all()
 
 from appliance import __main__ as program  # noqa: E402
 from appliance.loops.dispatch import Dispatcher  # noqa: E402
+from appliance.loops.unsettled import Unsettled  # noqa: E402
 from appliance.observe.redaction import Redactor  # noqa: E402
 from appliance.process.work import Died, Returned, Succeeded  # noqa: E402
 from appliance.queue import scripts  # noqa: E402
 from appliance.queue.broker import Broker, Verdict  # noqa: E402
+from appliance.queue.message import Lease  # noqa: E402
 from appliance.queue.scripts import Script  # noqa: E402
 from appliance.queue.settlement import GiveBack, Policy  # noqa: E402
 
@@ -42,7 +44,8 @@ def forgets_leases() -> None:
 def loses_outcomes() -> None:
     """Of every twenty outcomes it drops one, and holds the task for ever."""
     count = 0
-    honest = Dispatcher._settle_later
+    forgotten: list[Lease] = []
+    honest, held = Unsettled.add_outcome, Dispatcher.held
 
     def forgetful(self, task, outcome) -> None:
         nonlocal count
@@ -50,11 +53,10 @@ def loses_outcomes() -> None:
         if count % 20:
             honest(self, task, outcome)
         else:
-            self._unsettled_for_ever = [*getattr(self, "_unsettled_for_ever", []), task.lease]
+            forgotten.append(task.lease)
 
-    held = Dispatcher.held
-    Dispatcher._settle_later = forgetful  # type: ignore[method-assign]
-    Dispatcher.held = lambda self: held(self) + getattr(self, "_unsettled_for_ever", [])  # type: ignore[method-assign]
+    Unsettled.add_outcome = forgetful  # type: ignore[method-assign]
+    Dispatcher.held = lambda self: held(self) + forgotten  # type: ignore[method-assign]
 
 
 def mixes_up_results() -> None:
