@@ -36,4 +36,11 @@ def _depths(history: History) -> Iterator[Event]:
         depth[each.state] += 1
         if each.after_s - told_s[each.queue] >= _STEP_S:
             told_s[each.queue] = each.after_s
-            yield Event(each.after_s, each.queue, "queue.depths", {place: depth[place] for place in PLACES})
+            yield _depth(each.after_s, each.queue, depth)
+    if history.transitions:
+        for queue, depth in depths.items():
+            yield _depth(history.transitions[-1].after_s, queue, depth)
+
+
+def _depth(at_s: float, queue: str, depth: Counter[str]) -> Event:
+    return Event(at_s, queue, "queue.depths", {place: depth[place] for place in PLACES})
