@@ -83,7 +83,7 @@ def run(settings: Settings, warnings: Sequence[str] = ()) -> int:
     ``warnings`` are the configuration's, logged first. What signals do is in :mod:`appliance.signals`.
     """
     redactor = Redactor()
-    redactor.add(settings.server.api_key, settings.git.token)
+    redactor.add(settings.server.api_key, settings.git.token, settings.redis.sentinel_password)
     recent = Recent()
     logging.configure(settings.log, redactor, recent=recent)
     for warning in warnings:

@@ -228,7 +228,7 @@ OPTIONS: tuple[Option, ...] = (
         "RUNQY_REDIS_SENTINELS",
         Addresses(26_379),
         "Redis Sentinels, comma-separated, to be asked where Redis is; what the server says of that is "
-        "then not used. One that wants a password gets that of Redis.",
+        "then not used. One that wants a password gets that of Redis, unless it has one of its own.",
         needs="redis.sentinel_master",
     ),
     Option(
@@ -236,6 +236,22 @@ OPTIONS: tuple[Option, ...] = (
         "RUNQY_REDIS_SENTINEL_MASTER",
         Word(255),
         "The name by which the Sentinels know this Redis.",
+        needs="redis.sentinels",
+    ),
+    Option(
+        "redis.sentinel_username",
+        "RUNQY_REDIS_SENTINEL_USERNAME",
+        Word(255),
+        "The ACL user to log in to the Sentinels as.",
+        needs="redis.sentinel_password",
+    ),
+    Option(
+        "redis.sentinel_password",
+        "RUNQY_REDIS_SENTINEL_PASSWORD",
+        Word(8192),
+        "The password of the Sentinels, where it is another than that of Redis.",
+        secret=True,
+        from_file=True,
         needs="redis.sentinels",
     ),
     Option(

@@ -21,7 +21,8 @@ class RedisSettings:
     """How Redis is reached; where it is, its password and whether it takes TLS come from the server.
 
     ``ca_file`` None trusts the system's CAs. ``key_file`` None takes the key from ``cert_file``. With
-    ``sentinels`` (``host:port``) these say where Redis is, by the name ``sentinel_master``. With ``cluster``
+    ``sentinels`` (``host:port``) these say where Redis is, by the name ``sentinel_master``; without
+    a ``sentinel_password`` they get that of Redis where they ask for one. With ``cluster``
     what the server names is one node of a Redis Cluster, which names the others.
     """
 
@@ -31,6 +32,8 @@ class RedisSettings:
     key_file: Path | None = None
     sentinels: tuple[str, ...] | None = None
     sentinel_master: str | None = None
+    sentinel_username: str | None = None
+    sentinel_password: str | None = field(default=None, repr=False)
     cluster: bool = False
 
     @property

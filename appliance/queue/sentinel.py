@@ -16,15 +16,20 @@ _NAME = "runqy-appliance:sentinel"
 
 
 class Sentinels:
-    """Those the settings name; password, database and TLS of Redis are as the server says."""
+    """Those the settings name; password, database and TLS of Redis are as the server says.
+
+    A Sentinel gets the user and password that the settings have for it, else the password of Redis if it
+    wants one.
+    """
 
     def __init__(self, endpoint: RedisEndpoint) -> None:
         self._master = endpoint.settings.sentinel_master or ""
         self._password = endpoint.password
-        plain = replace(endpoint.settings, sentinels=None, username=None)
+        own = endpoint.settings.sentinel_password or ""
+        plain = replace(endpoint.settings, sentinels=None, username=endpoint.settings.sentinel_username)
         places = [address.rpartition(":") for address in endpoint.settings.sentinels or ()]
         self._places = deque(
-            replace(endpoint, host=host.strip("[]"), port=int(port), db=0, password="", settings=plain)
+            replace(endpoint, host=host.strip("[]"), port=int(port), db=0, password=own, settings=plain)
             for host, _, port in places
         )
 
@@ -53,7 +58,14 @@ class Sentinels:
             try:
                 return channel.call(*question)
             except QueueUnavailable as exc:
-                wants_password = isinstance(exc.__cause__, exceptions.AuthenticationError)
-                if not wants_password or place.password or not self._password:
+                if not isinstance(exc.__cause__, exceptions.AuthenticationError):
+                    raise
+                if place.settings.sentinel_password:
+                    who = f"user {place.settings.username or 'default'} (RUNQY_REDIS_SENTINEL_USERNAME)"
+                    refused = f"the Sentinel {place.host}:{place.port} does not let {who} in with"
+                    raise QueueUnavailable(
+                        f"{refused} RUNQY_REDIS_SENTINEL_PASSWORD: {exc.__cause__}"
+                    ) from exc
+                if place.password or not self._password:
                     raise
         return self._ask(replace(place, password=self._password))

@@ -117,6 +117,30 @@ def test_a_sentinel_that_wants_a_password_gets_that_of_redis(tmp_path: Path) -> 
             assert "canary" not in str(caught.value)
 
 
+def test_a_sentinel_with_a_user_and_a_password_of_its_own_gets_these(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        guarded = stack.enter_context(RedisServer(tmp_path / "redis", password=PASSWORD))
+        watching = stack.enter_context(sentinel(tmp_path / "sentinel", guarded, password=PASSWORD))
+        with closing(watching.client()) as client:
+            client.execute_command("ACL", "SETUSER", "scout", "on", ">own-canary-74", "+@all")
+            client.execute_command("ACL", "SETUSER", "default", "off")
+        endpoint = watched_by(address(watching), password=PASSWORD)
+
+        def reach(user: str | None, password: str | None) -> object:
+            own = replace(endpoint.settings, sentinel_username=user, sentinel_password=password)
+            with closing(open_channel(replace(endpoint, settings=own), "test")) as channel:
+                return channel.call("PING")
+
+        assert reach("scout", "own-canary-74") == b"PONG"
+        with pytest.raises(QueueUnavailable, match=r"user scout \(RUNQY_REDIS_SENTINEL_USERNAME\)") as caught:
+            reach("scout", "wrong-canary-73")
+        assert f"the Sentinel {address(watching)} does not let" in str(caught.value)
+        assert "canary" not in str(caught.value)
+        # The password of Redis is none of theirs to see, where they have one of their own.
+        with pytest.raises(QueueUnavailable, match="user default"):
+            reach(None, "own-canary-74")
+
+
 def test_sentinels_of_a_redis_with_tls_are_asked_over_tls(tmp_path: Path) -> None:
     certificates = make_certificates(tmp_path / "certificates")
     with ExitStack() as stack:

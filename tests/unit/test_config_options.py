@@ -46,6 +46,8 @@ OWN_VARIABLES = [
     ("RUNQY_REDIS_KEY_FILE", "-"),
     ("RUNQY_REDIS_SENTINELS", "-"),
     ("RUNQY_REDIS_SENTINEL_MASTER", "-"),
+    ("RUNQY_REDIS_SENTINEL_USERNAME", "-"),
+    ("RUNQY_REDIS_SENTINEL_PASSWORD", "-"),
     ("RUNQY_REDIS_CLUSTER", "false"),
     ("RUNQY_HTTP_ADDR", "-"),
     ("RUNQY_LOG_LEVEL", "info"),
@@ -105,7 +107,11 @@ def test_there_are_no_options_beside_the_listed_ones() -> None:
     listed = {variable for variable, _ in SPECIFIED_VARIABLES + OWN_VARIABLES}
 
     assert {option.variable for option in OPTIONS} == listed
-    assert set(VARIABLES) - listed == {"RUNQY_API_KEY_FILE", "RUNQY_GIT_TOKEN_FILE"}
+    assert set(VARIABLES) - listed == {
+        "RUNQY_API_KEY_FILE",
+        "RUNQY_GIT_TOKEN_FILE",
+        "RUNQY_REDIS_SENTINEL_PASSWORD_FILE",
+    }
 
 
 def test_server_key_and_queues_are_all_that_is_required() -> None:

@@ -79,6 +79,30 @@ def test_a_cluster_that_sentinels_watch_is_refused_naming_both(tmp_path: Path) -
     assert found == "RUNQY_REDIS_CLUSTER='yes': cannot go with RUNQY_REDIS_SENTINELS='one:26379'"
 
 
+def test_a_password_of_sentinels_without_sentinels_is_named_and_not_shown(tmp_path: Path) -> None:
+    found = problem(tmp_path, SENTINEL_PASSWORD="password-canary-75")
+
+    assert found.startswith("RUNQY_REDIS_SENTINEL_PASSWORD=")
+    assert found.endswith("needs RUNQY_REDIS_SENTINELS, which is not set")
+    assert "canary" not in found
+
+
+def test_a_user_of_sentinels_needs_a_password(tmp_path: Path) -> None:
+    found = problem(tmp_path, SENTINELS="one:26379", SENTINEL_MASTER="queue", SENTINEL_USERNAME="scout")
+
+    assert found.endswith("needs RUNQY_REDIS_SENTINEL_PASSWORD, which is not set")
+
+
+def test_the_password_of_sentinels_may_come_from_a_file(tmp_path: Path) -> None:
+    secret = tmp_path / "password"
+    secret.write_text("password-canary-76\n")
+
+    found = loaded(tmp_path, SENTINELS="one:26379", SENTINEL_MASTER="queue", SENTINEL_PASSWORD_FILE=secret)
+
+    assert found.settings.redis.sentinel_password == "password-canary-76"
+    assert "canary" not in repr(found.settings)
+
+
 def test_a_key_without_a_certificate_is_named(tmp_path: Path, certificates: Certificates) -> None:
     found = problem(tmp_path, KEY_FILE=certificates.key)
 
