@@ -7,11 +7,13 @@
     │   └── RegistrationRejected       final: another attempt gets the same answer
     ├── DeploymentError
     │   ├── DeploymentUnavailable      passing: network, lock, a remote that hiccups
-    │   └── DeploymentRejected         final: no such branch, a requirement that cannot be met
+    │   ├── DeploymentRejected         final: no such branch, a requirement that cannot be met
+    │   └── SlotInUse                  this folder must not change: another one is tried
     ├── CommandFailed                  a program we ran ended badly (deploy translates it)
     ├── StartupError                   the worker cannot begin: Redis, folder, port
     ├── StateUnusable                  the state folder does not take or give what it should
     │   └── StateHangs                 its disk does not answer at all
+    ├── RedeployRefused                what runs is kept: why the new one did not take its place
     ├── ProcessError
     │   ├── ProcessNotReady            a task was offered while the process cannot take one
     │   └── ProcessDegraded            restarts are used up and the worker was told to end then
@@ -73,6 +75,14 @@ class DeploymentUnavailable(DeploymentError):
 
 class DeploymentRejected(DeploymentError):
     """Raised when deploying the same thing again fails the same way."""
+
+
+class SlotInUse(DeploymentError):
+    """Raised when a process runs from what would have to change."""
+
+
+class RedeployRefused(ApplianceError):
+    """Raised when a running worker keeps what it has although it was told to deploy anew."""
 
 
 class CommandFailed(ApplianceError):

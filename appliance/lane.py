@@ -13,12 +13,15 @@ from typing import Any
 
 import gevent
 import structlog
-from gevent.event import Event
+from gevent.event import AsyncResult, Event
 
 from appliance.clock import Clock
 from appliance.config.settings import Settings
+from appliance.control import changes
 from appliance.control.contract import Mode, Registration, SubQueue
 from appliance.deploy.deployment import Deployed, Deployer
+from appliance.deploy.slots import Uses
+from appliance.errors import RedeployRefused
 from appliance.loops import ticker
 from appliance.loops.canceller import Canceller
 from appliance.loops.dispatch import Dispatcher
@@ -106,11 +109,80 @@ class Lane:
         self._runner: Runner | None = None
         self._dispatcher: Dispatcher | None = None
         self._dispatching: gevent.Greenlet[..., Any] | None = None
+        self._spec: ProcessSpec | None = None
+        self._uses = Uses()
+        self._preparing = False
+        #: What the last redeployment came to; empty before the first.
+        self.redeployed: dict[str, str | int] = {}
 
     def deploy(self, deployer: Deployer) -> None:
         """Put code and environment in place; raises :class:`~appliance.errors.DeploymentError`."""
-        registration = self._registration
-        self.deployed = deployer.deploy(self.parent, registration.deployment, registration.git_token)
+        self.deployed = self._deploy(deployer, self._registration, may_stay=True)
+
+    def _deploy(self, deployer: Deployer, registration: Registration, *, may_stay: bool) -> Deployed:
+        spec, token = registration.deployment, registration.git_token
+        return deployer.deploy(self.parent, spec, token, self._uses, may_stay=may_stay)
+
+    def redeploy(
+        self, registration: Registration, sub_queues: tuple[SubQueue, ...], deployer: Deployer
+    ) -> None:
+        """Bring code, environment and contract up to date beside what runs, and swap; returns when it has.
+
+        Raises :class:`~appliance.errors.ApplianceError` where what runs is kept.
+        """
+        runner, before = self._runner, self._registration
+        assert runner is not None  # noqa: S101  start comes before redeploy
+        if reason := changes.refusal(before, registration):
+            raise RedeployRefused(reason)
+        for problem in changes.left_for_restart(before, self.sub_queues, registration, sub_queues):
+            log.warning("redeploy.needs_restart", queue=self.parent, problem=problem)
+        self._preparing = True
+        try:
+            deployed = self._deploy(deployer, registration, may_stay=False)
+            spec = self._process_spec(registration, deployed)
+            if self._is_what_runs(deployed, spec):
+                self._tell_redeployed("unchanged", deployed.commit, "")
+                return
+            swapped: AsyncResult[str | None] = AsyncResult()
+            runner.succeed(spec, swapped.set)
+            if reason := swapped.get():
+                raise RedeployRefused(f"commit {deployed.commit}: {reason}")
+            was, self.deployed = self.commit, deployed
+            self._registration = replace(registration, redis=before.redis)
+            self._spec = spec
+            self._tell_redeployed("done", deployed.commit, f"was {was}")
+        finally:
+            self._preparing = False
+            self._release_unused()
+
+    def keep(self, reason: str) -> None:
+        """Say that what runs is kept, and why."""
+        self._tell_redeployed("refused", self.commit, reason)
+
+    def _tell_redeployed(self, outcome: str, commit: str, reason: str) -> None:
+        reason = self._tools.redactor.text(reason)
+        self.redeployed = {
+            "at": int(self._tools.clock.wall()),
+            "outcome": outcome,
+            "commit": commit,
+            "reason": reason,
+        }
+        tell = log.error if outcome == "refused" else log.info
+        tell(f"redeploy.{outcome}", queue=self.parent, running=commit, reason=reason)
+
+    def _is_what_runs(self, deployed: Deployed, spec: ProcessSpec) -> bool:
+        now = self.deployed
+        same_code = now is not None and (now.commit, now.environment) == (
+            deployed.commit,
+            deployed.environment,
+        )
+        # The same commit in another folder has other paths, and is the same all the same.
+        return same_code and _without_place(self._spec, now) == _without_place(spec, deployed)
+
+    def _release_unused(self) -> None:
+        """Let others change the folders that none of our processes runs from any more."""
+        if self._runner is not None and not self._preparing:
+            self._uses.keep_only(self._runner.folders())
 
     def start(self, changed: Callable[[], None]) -> None:
         """Start the process and the loops; ``changed`` is called when the runner's state did."""
@@ -119,6 +191,7 @@ class Lane:
         def on_change() -> None:
             wake.set()
             self._note()
+            self._release_unused()
             changed()
 
         self._runner = self._make_runner(on_change)
@@ -145,10 +218,16 @@ class Lane:
             "queue": self.parent,
             "sub_queues": {sub.name: sub.priority for sub in self.sub_queues},
             "commit": self.deployed.commit if self.deployed else None,
+            "redeployed": self.redeployed,
             "process": asdict(state) if state else "not started",
             "tasks": self._dispatcher.describe() if self._dispatcher else "not started",
             "loops": {loop.name: "ended" if loop.dead else "running" for loop in self._greenlets},
         }
+
+    @property
+    def commit(self) -> str:
+        """The commit that runs; empty before it is deployed."""
+        return self.deployed.commit if self.deployed else ""
 
     @property
     def runner(self) -> Runner | None:
@@ -267,24 +346,26 @@ class Lane:
         for line in self._lines:
             line.close()
 
-    def _make_runner(self, on_change: Callable[[], None]) -> Runner:
-        deployed, spec, settings = self.deployed, self._registration.deployment, self._tools.settings
-        assert deployed is not None  # noqa: S101  deploy comes before start
+    def _process_spec(self, registration: Registration, deployed: Deployed) -> ProcessSpec:
+        spec, settings = registration.deployment, self._tools.settings
         env, warnings = build_environment(
-            os.environ,
-            deployed.venv_dir,
-            self._registration.vaults,
-            allow_unsafe=settings.vaults.allow_unsafe,
+            os.environ, deployed.venv_dir, registration.vaults, allow_unsafe=settings.vaults.allow_unsafe
         )
         for warning in warnings:
             log.warning("vault.refused", queue=self.parent, reason=warning)
-        process = ProcessSpec(
+        return ProcessSpec(
             argv=build_argv(spec.startup_cmd, deployed.python),
             cwd=deployed.code_dir,
             env=env,
             startup_timeout_s=spec.startup_timeout_s,
             stop_grace_s=settings.process.stop_grace_s,
+            commit=deployed.commit,
         )
+
+    def _make_runner(self, on_change: Callable[[], None]) -> Runner:
+        spec, settings = self._registration.deployment, self._tools.settings
+        assert self.deployed is not None  # noqa: S101  deploy comes before start
+        process = self._spec = self._process_spec(self._registration, self.deployed)
         hooks = Hooks(
             on_change=on_change,
             on_output=lambda source, text: self._outlets.output.add(self.parent, source, text),
@@ -309,7 +390,7 @@ class Lane:
         self._tools.timeline.crash(self.parent, crash.exit)
         record = dossier(
             queue=self.parent,
-            commit=self.deployed.commit if self.deployed else "",
+            commit=crash.commit,
             when_wall_s=crash.when_wall_s,
             exit_text=crash.exit,
             uptime_s=crash.uptime_s,
@@ -387,3 +468,17 @@ class Lane:
 
     def _name(self, purpose: str) -> str:
         return f"runqy-appliance:{self._tools.worker_id}:{purpose}"
+
+
+def _without_place(spec: ProcessSpec | None, deployed: Deployed | None) -> tuple[Any, ...]:
+    """What a process is started with, whichever slot its code is in."""
+    if spec is None or deployed is None:
+        return ()
+
+    def unplaced(text: str) -> str:
+        if deployed.venv_dir is not None:
+            text = text.replace(str(deployed.venv_dir), "{venv}")
+        return text.replace(str(deployed.code_dir), "{code}")
+
+    env = {name: unplaced(value) for name, value in spec.env.items()}
+    return tuple(map(unplaced, spec.argv)), env, spec.startup_timeout_s

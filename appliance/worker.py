@@ -59,6 +59,7 @@ from appliance.queue import keys
 from appliance.queue.opening import open_line
 from appliance.queue.outbox import Outbox
 from appliance.queue.settlement import Settlement
+from appliance.redeploy import Contract, Redeployer
 from appliance.signals import Signals
 
 log = structlog.get_logger()
@@ -95,6 +96,7 @@ def run(settings: Settings, warnings: Sequence[str] = ()) -> int:
             signal.SIGINT: partial(worker.ask_to_stop, signal.SIGINT),
             signal.SIGTSTP: partial(worker.quiet, on=True),
             signal.SIGCONT: partial(worker.quiet, on=False),
+            signal.SIGHUP: worker.redeploy,
             signal.SIGUSR1: worker.log_state,
         }
     ).listen()
@@ -139,6 +141,7 @@ class Worker:
         self._quiet = False
         self._stop = Event()
         self._hurry = Event()
+        self._redeploy = Event()
         self._heart_stop = Event()
         self._failure: BaseException | None = None
         sources = Sources(
@@ -169,6 +172,12 @@ class Worker:
         else:
             log.info("worker.resumed")
 
+    def redeploy(self) -> None:
+        """Deploy anew beside what runs; during bootstrap, after its end."""
+        if not self._stop.is_set():
+            log.info("worker.redeploying", queues=[lane.parent for lane in self._lanes])
+            self._redeploy.set()
+
     def log_state(self) -> None:
         """Log all there is to know: what is held, then where every greenlet stands."""
         vitals = self._vitals()
@@ -197,7 +206,7 @@ class Worker:
         gevent.get_hub().handle_error = self._unhandled  # type: ignore[method-assign, assignment]
         bootstrap = gevent.spawn(self._bootstrap)
         self._stop.wait()
-        # Kills what bootstrap is doing, be it a git clone or a wait; nothing to do once it is over.
+        # Kills what bootstrap is doing, be it a git clone or a wait; later, a redeployment under way.
         bootstrap.kill()
         self._shut_down()
         if self._face:
@@ -225,29 +234,11 @@ class Worker:
             # Now, while the task processes start, rather than at the first scrape in the middle of the work.
             self._face.prepare()
         log.info("worker.running", queues=[sub.name for lane in self._lanes for sub in lane.sub_queues])
+        Redeployer(lambda: self._lanes, self._ask_contract, deployer).run(self._redeploy)
 
     def _register(self) -> None:
-        registrar = Registrar(
-            self._settings.server,
-            self._settings.bootstrap,
-            self._clock,
-            version("runqy-appliance"),
-            self._tools.rng,
-        )
-        for parent, wanted in plan_queues(self._settings.worker.queues).items():
-            registration = registrar.register(parent).reaching_redis(self._settings.redis)
-            self._redactor.add(
-                registration.redis.password, registration.git_token, *registration.vaults.values()
-            )
-            sub_queues, warnings = select(registration, wanted)
-            self._redactor.publish(parent, *(sub.name for sub in sub_queues))
-            for vault, problem in self._redactor.remarks(registration.vaults):
-                log.warning("vault.value_is_common", queue=parent, vault=vault, problem=problem)
-            if self._settings.redis.certified and not registration.redis.use_tls:
-                problem = "certificates for Redis are set but not used: the server says it has no TLS"
-                log.warning("registration.no_tls", queue=parent, problem=problem)
-            for warning in warnings:
-                log.warning("registration.queue_unknown", queue=parent, problem=warning)
+        for parent in plan_queues(self._settings.worker.queues):
+            registration, sub_queues = self._ask_contract(parent)
             log.info(
                 "worker.registered",
                 queue=parent,
@@ -261,6 +252,24 @@ class Worker:
             lane.quiet(on=self._quiet)
             self._lanes.append(lane)
         self._registered = True
+
+    def _ask_contract(self, parent: str) -> Contract:
+        settings = self._settings
+        registrar = Registrar(
+            settings.server, settings.bootstrap, self._clock, version("runqy-appliance"), self._tools.rng
+        )
+        registration = registrar.register(parent).reaching_redis(settings.redis)
+        self._redactor.add(registration.redis.password, registration.git_token, *registration.vaults.values())
+        sub_queues, warnings = select(registration, plan_queues(settings.worker.queues)[parent])
+        self._redactor.publish(parent, *(sub.name for sub in sub_queues))
+        for vault, problem in self._redactor.remarks(registration.vaults):
+            log.warning("vault.value_is_common", queue=parent, vault=vault, problem=problem)
+        if settings.redis.certified and not registration.redis.use_tls:
+            problem = "certificates for Redis are set but not used: the server says it has no TLS"
+            log.warning("registration.no_tls", queue=parent, problem=problem)
+        for warning in warnings:
+            log.warning("registration.queue_unknown", queue=parent, problem=warning)
+        return registration, sub_queues
 
     def _make_outlets(self) -> Outlets:
         worker_id = self._identity.worker_id
@@ -341,7 +350,8 @@ class Worker:
                 }
                 for parent, state in states.items()
             },
-            commits={lane.parent: lane.deployed.commit for lane in self._lanes if lane.deployed},
+            commits={lane.parent: lane.commit for lane in self._lanes if lane.deployed},
+            redeployed={lane.parent: lane.redeployed for lane in self._lanes if lane.redeployed},
         )
 
     def _report(self) -> WorkerReport:

@@ -13,21 +13,19 @@ from appliance.deploy.git import Git, Tip
 from appliance.deploy.plan import (
     Checkout,
     CheckoutStep,
-    may_stay,
+    can_stay,
     plan_checkout,
     read_checkout,
     to_record,
 )
-from appliance.errors import CommandFailed, DeploymentRejected, DeploymentUnavailable
+from appliance.deploy.slots import RECORD
+from appliance.errors import CommandFailed, DeploymentRejected, DeploymentUnavailable, SlotInUse
 
 log = structlog.get_logger()
 
 T = TypeVar("T")
 #: Calls what it is given again, a configured number of times, while that is Unavailable.
 Insist = Callable[[str, Callable[[], T]], T]
-
-#: Inside ``.git``: it tells a clone that we made, once whole, from a folder of somebody else's.
-RECORD = "runqy.json"
 
 
 @dataclass(frozen=True)
@@ -56,9 +54,10 @@ class Checkouts:
         #: What an operator should know of how it went.
         self.notes: list[str] = []
 
-    def bring_to(self, wanted: Wanted) -> Checkout:
+    def bring_to(self, wanted: Wanted, *, frozen: bool = False, may_stay: bool = True) -> Checkout:
         """Returns what is there afterwards.
 
+        A ``frozen`` folder is left alone: :class:`~appliance.errors.SlotInUse` where it would have to change.
         Raises :class:`~appliance.errors.DeploymentError`; a remote that cannot be reached is none
         where the same repository, branch and folder are there, whole, from an earlier start.
         """
@@ -67,18 +66,21 @@ class Checkouts:
         head = git.head() if found else None
         step, reason = plan_checkout(found, head, wanted.url, wanted.code_path)
         try:
-            return self._insist("git", lambda: self._attempt(git, step, reason, wanted))
+            return self._insist("git", lambda: self._attempt(git, step, reason, wanted, frozen))
         except DeploymentUnavailable as exc:
-            if found is None or not may_stay(found, wanted.url, wanted.ref, wanted.code_path):
+            if found is None or not may_stay or not can_stay(found, wanted.url, wanted.ref, wanted.code_path):
                 raise
-            self._restore(git, found, exc)
+            if not frozen:
+                self._restore(git, found, exc)
             note = f"the repository cannot be reached; commit {found.commit} of an earlier start is used"
             self.notes.append(note)
             self._log.warning("deploy.remote_unreachable", commit=found.commit, error=str(exc))
             return found
 
-    def _attempt(self, git: Git, step: CheckoutStep, reason: str, wanted: Wanted) -> Checkout:
+    def _attempt(self, git: Git, step: CheckoutStep, reason: str, wanted: Wanted, frozen: bool) -> Checkout:
         tip = git.tip(wanted.ref)
+        if frozen:
+            return self._as_it_is(git, step, reason, tip, wanted)
         self._log.info("deploy.code", step=step.value, reason=reason, ref=tip.ref)
         if step is CheckoutStep.UPDATE:
             try:
@@ -86,6 +88,14 @@ class Checkouts:
             except CommandFailed as exc:
                 self._log.warning("deploy.clone_anew", reason=str(exc))
         return self._clone(tip, wanted)
+
+    def _as_it_is(self, git: Git, step: CheckoutStep, reason: str, tip: Tip, wanted: Wanted) -> Checkout:
+        head = git.head()
+        if step is not CheckoutStep.UPDATE or head is None:
+            raise SlotInUse(f"another clone is needed: {reason}")
+        if head != tip.object_id:
+            raise SlotInUse(f"it has commit {head}, and {tip.ref} is at {tip.object_id}")
+        return Checkout(wanted.url, wanted.ref, wanted.code_path, head)
 
     def _update(self, git: Git, tip: Tip, wanted: Wanted) -> Checkout:
         git.forget_interruption()

@@ -1,7 +1,8 @@
 """Task code and its environment on this machine, ready to be started.
 
-``{dir}/{parent}`` is the clone, the code folder is in it (``code_path``) or is it, and ``.venv`` in the
-code folder is its environment. Beside the clone lie its lock and, while it is made, the next one.
+``{dir}/{parent}`` is the clone (or another slot beside it, :mod:`~appliance.deploy.slots`), the code folder
+is in it (``code_path``) or is it, and ``.venv`` in the code folder is its environment. Beside the clone lie
+its locks and, while it is made, the next one.
 """
 
 import os
@@ -19,6 +20,7 @@ import structlog
 from appliance.clock import Clock
 from appliance.config.settings import BootstrapSettings, DeploymentSettings, GitSettings
 from appliance.control.contract import DeploymentSpec
+from appliance.deploy import slots
 from appliance.deploy.access import git_environment, without_credentials
 from appliance.deploy.baked import COMMIT, baked_folder, find_baked
 from appliance.deploy.checkout import Checkouts, Wanted
@@ -27,6 +29,7 @@ from appliance.deploy.dependencies import find_dependencies
 from appliance.deploy.environment import Environment
 from appliance.deploy.git import Git
 from appliance.deploy.lock import folder_lock
+from appliance.deploy.slots import Uses
 from appliance.deploy.source import (
     Source,
     Transport,
@@ -36,7 +39,7 @@ from appliance.deploy.source import (
     choose_login,
     parse_source,
 )
-from appliance.errors import DeploymentRejected, DeploymentUnavailable
+from appliance.errors import DeploymentRejected, DeploymentUnavailable, SlotInUse
 
 log = structlog.get_logger()
 
@@ -53,6 +56,7 @@ class Deployed:
     """Where the code is, what runs it, which commit it is; ``notes`` are what an operator should know.
 
     ``venv_dir`` None is the machine's own Python, as an image with the code in it may have it.
+    ``environment`` changes when what is installed does.
     """
 
     code_dir: Path
@@ -60,6 +64,7 @@ class Deployed:
     python: Path
     commit: str
     notes: tuple[str, ...] = ()
+    environment: str = ""
 
 
 class Deployer:
@@ -81,10 +86,20 @@ class Deployer:
         self._clock = clock
         self._redact = redact
 
-    def deploy(self, parent: str, spec: DeploymentSpec, git_token: str | None) -> Deployed:
+    def deploy(
+        self,
+        parent: str,
+        spec: DeploymentSpec,
+        git_token: str | None,
+        uses: Uses | None = None,
+        *,
+        may_stay: bool = True,
+    ) -> Deployed:
         """Bring code and environment of the queue ``parent`` to what ``spec`` says.
 
-        ``git_token`` is the server's, which wins over our own.
+        ``git_token`` is the server's, which wins over our own. What is returned is taken into ``uses``,
+        and nothing is changed that is in anybody's. ``may_stay`` is whether an earlier commit will do
+        where the repository cannot be reached.
 
         Raises :class:`~appliance.errors.DeploymentRejected` for what another attempt would not change,
         :class:`~appliance.errors.DeploymentUnavailable` when the configured attempts are used up.
@@ -98,7 +113,7 @@ class Deployer:
         code_path = check_inside("deployment.code_path", spec.code_path or "")
         try:
             with ExitStack() as stack:
-                deployed = self._deploy(parent, spec, source, code_path, git_token, stack)
+                deployed = self._deploy(parent, spec, source, code_path, git_token, uses, may_stay, stack)
         except OSError as exc:
             place = exc.filename or self._dir
             raise DeploymentRejected(f"RUNQY_DEPLOYMENT_DIR: {place}: {exc.strerror or exc}") from exc
@@ -127,13 +142,14 @@ class Deployer:
         source: Source,
         code_path: str,
         git_token: str | None,
+        uses: Uses | None,
+        may_stay: bool,
         stack: ExitStack,
     ) -> Deployed:
         self._dir.mkdir(parents=True, exist_ok=True)
         lock = stack.enter_context(folder_lock(self._dir / f".{parent}.lock", self._clock))
         progress = _Progress(parent, self._clock)
         runner = Runner(self._clock, self._redact, progress.heard, (lock,), progress.tick)
-        clone = self._dir / parent
 
         login = choose_login(source, git_token, self._git.token)
         if login is not None and not source.encrypted:
@@ -144,25 +160,56 @@ class Deployer:
             env = stack.enter_context(git_environment(os.environ, folder, login, ssh_key))
             return Git(folder, source.url, runner, env)
 
-        checkouts = Checkouts(parent, clone, make_git, partial(self._insist, parent))
-        checkout = checkouts.bring_to(Wanted(source.url, spec.branch, code_path))
-        code_dir = clone / code_path
-        if not code_dir.resolve().is_relative_to(clone.resolve()) or not code_dir.is_dir():
+        wanted = Wanted(source.url, spec.branch, code_path)
+        for slot in slots.candidates(self._dir, parent):
+            frozen = slots.in_use(slot) or (uses is not None and slot in uses)
+            try:
+                deployed = self._deploy_into(slot, parent, spec, wanted, make_git, runner, frozen, may_stay)
+            except SlotInUse as exc:
+                log.info("deploy.slot_in_use", queue=parent, slot=slot.name, reason=str(exc))
+                continue
+            if uses is not None:
+                uses.take(slot)
+            return deployed
+        raise AssertionError("the last slot is always a new one")
+
+    def _deploy_into(
+        self,
+        slot: Path,
+        parent: str,
+        spec: DeploymentSpec,
+        wanted: Wanted,
+        make_git: Callable[[Path], Git],
+        runner: Runner,
+        frozen: bool,
+        may_stay: bool,
+    ) -> Deployed:
+        checkouts = Checkouts(parent, slot, make_git, partial(self._insist, parent))
+        checkout = checkouts.bring_to(wanted, frozen=frozen, may_stay=may_stay)
+        code_dir = slot / wanted.code_path
+        if not code_dir.resolve().is_relative_to(slot.resolve()) or not code_dir.is_dir():
             raise DeploymentRejected(
-                f"deployment.code_path: {source.url} has no folder {code_path!r} at {spec.branch}"
+                f"deployment.code_path: {wanted.url} has no folder {wanted.code_path!r} at {wanted.ref}"
             )
         env = without_credentials(os.environ)
         environment = Environment(code_dir, self._system_site_packages, runner, env, _base_python())
         dependencies = find_dependencies(
             code_dir,
-            clone,
+            slot,
             spec.requirements_file,
             checkout.commit,
             poetry=which("poetry", path=env.get("PATH")) is not None,
         )
-        self._insist(parent, "environment", lambda: environment.prepare(parent, dependencies))
+        installed = self._insist(
+            parent, "environment", lambda: environment.prepare(parent, dependencies, frozen=frozen)
+        )
         return Deployed(
-            code_dir, environment.venv_dir, environment.python, checkout.commit, tuple(checkouts.notes)
+            code_dir,
+            environment.venv_dir,
+            environment.python,
+            checkout.commit,
+            tuple(checkouts.notes),
+            installed,
         )
 
     def _insist(self, parent: str, what: str, attempt: Callable[[], T]) -> T:

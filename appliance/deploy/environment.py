@@ -27,7 +27,7 @@ from appliance.deploy.plan import (
     read_environment,
     to_record,
 )
-from appliance.errors import CommandFailed, DeploymentRejected
+from appliance.errors import CommandFailed, DeploymentRejected, SlotInUse
 
 log = structlog.get_logger()
 
@@ -61,8 +61,11 @@ class Environment:
         """Its interpreter."""
         return self.venv_dir / "bin" / "python"
 
-    def prepare(self, parent: str, dependencies: Dependencies) -> None:
+    def prepare(self, parent: str, dependencies: Dependencies, *, frozen: bool = False) -> str:
         """Make it what it has to be: of the right interpreter, with ``dependencies`` installed.
+
+        Returns what changes when that does. A ``frozen`` one is left alone:
+        :class:`~appliance.errors.SlotInUse` where it is not what it has to be.
 
         Raises :class:`~appliance.errors.DeploymentUnavailable` or
         :class:`~appliance.errors.DeploymentRejected`, whose texts end in the installer's last lines.
@@ -88,6 +91,8 @@ class Environment:
             installer=installer.name,
             dependencies=str(dependencies.declared_in),
         )
+        if frozen and step is not EnvironmentStep.KEEP:
+            raise SlotInUse(f"its environment would have to change: {reason}")
         if step is EnvironmentStep.REBUILD:
             self._build(installer, facts)
         if step is not EnvironmentStep.KEEP:
@@ -95,6 +100,7 @@ class Environment:
                 parent, installer, dependencies, replace_broken=step is EnvironmentStep.INSTALL, facts=facts
             )
             self._record(EnvironmentRecord(facts, fingerprint))
+        return fingerprint
 
     def _install(
         self,

@@ -1,8 +1,8 @@
 """One deployment at a time in a folder, across processes and containers that share it.
 
 The lock is the kernel's (``flock``): it ends with its holder, however that ends. It is held while
-deploying only. A worker that starts later may therefore update files under the process of one
-that runs; when nothing changed, and that is the usual case, it writes nothing.
+deploying only; which folders processes run from, and must not change, is what
+:mod:`~appliance.deploy.slots` knows.
 """
 
 import errno

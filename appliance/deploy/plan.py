@@ -75,7 +75,7 @@ def plan_checkout(
     return CheckoutStep.UPDATE, "the clone is there"
 
 
-def may_stay(found: Checkout, url: str, ref: str, code_path: str) -> bool:
+def can_stay(found: Checkout, url: str, ref: str, code_path: str) -> bool:
     """Whether what is there can serve while the remote is away: it is a commit of the same thing."""
     return found == Checkout(url, ref, code_path, found.commit)
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from appliance.clock import Clock
@@ -34,14 +34,15 @@ class Status(StrEnum):
 
 @dataclass(frozen=True)
 class Vitals:
-    """What changes from beat to beat. ``queues`` maps sub-queue to priority, ``recovery`` and
-    ``commits`` are by parent queue; a recovery entry is what the server shows of a process."""
+    """What changes from beat to beat. ``queues`` maps sub-queue to priority, ``recovery``, ``commits`` and
+    ``redeployed`` are by parent queue; a recovery entry is what the server shows of a process."""
 
     status: Status
     healthy: bool
     queues: Mapping[str, int]
     recovery: Mapping[str, Mapping[str, str | int]]
     commits: Mapping[str, str]
+    redeployed: Mapping[str, Mapping[str, str | int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,7 @@ class Heartbeat:
             "healthy": str(int(vitals.healthy)),
             "metrics": json.dumps(self._system.collect(now)),
             "recovery": json.dumps(vitals.recovery),
+            "redeployed": json.dumps(vitals.redeployed),
             "commit": next(iter(commits.values()))
             if len(commits) == 1
             else " ".join(f"{parent}:{commit}" for parent, commit in sorted(commits.items())),

@@ -9,7 +9,13 @@
   recycling: a process that has grown old works on until its successor is ready, hands over, and ends when it
   has answered what it has. Where memory has no room for two, it stops taking tasks instead and is
   replaced as above. Neither is a crash.
+- Other code takes over in the same way (:meth:`LongRunning.succeed`), and from a process that is down as
+  well. One that does not get ready changes nothing; where memory has no room for two it is not started.
 """
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 
 import structlog
 
@@ -25,6 +31,14 @@ from appliance.process.supervisor import ASK_S, Hooks, MakeChild, ProcessSpec, S
 from appliance.process.work import Deliver, Request, RunnerState
 
 log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class _Heir:
+    """Other code that is about to take over, and whom to tell what came of it."""
+
+    spec: ProcessSpec
+    done: Callable[[str | None], None]
 
 
 class LongRunning:
@@ -49,7 +63,8 @@ class LongRunning:
         self._process: Supervised | None = None
         self._age = recycling.Age(limits or ProcessSettings())
         self._successor: Supervised | None = None
-        self._retired: Supervised | None = None
+        self._heir: _Heir | None = None
+        self._leaving: list[Supervised] = []  # replaced: they finish what they have
         self._closing = False  # too old and no room for a successor: finish, then be replaced
         self._alarm = Alarm(clock, self.tick)
 
@@ -82,6 +97,26 @@ class LongRunning:
             )
         self._process.submit(request, deliver)
         self._alarm.at(self._process.due_s())
+
+    def succeed(self, spec: ProcessSpec, done: Callable[[str | None], None]) -> None:
+        """See :class:`~appliance.process.work.Runner`."""
+        held_bytes = recycling.memory_bytes(self._process.pid or 0) if self._process else 0
+        free_bytes = recycling.free_bytes()
+        if free_bytes <= held_bytes:
+            held, free = held_bytes / 2**20, free_bytes / 2**20
+            done(
+                f"no memory for two processes: the one at work holds {held:.0f} MiB, {free:.0f} MiB are free"
+            )
+            return
+        if self._successor is not None:
+            self._leaving.append(self._successor)
+            self._drop_successor()
+        self._heir = _Heir(spec, done)
+        self._successor = self._spawn(spec)
+
+    def folders(self) -> set[Path]:
+        """See :class:`~appliance.process.work.Runner`."""
+        return {self._spec.cwd, *(process.cwd for process in self._processes())}
 
     def cancel(self, task_id: str, reason: str) -> None:
         """See :class:`~appliance.process.work.Runner`."""
@@ -126,13 +161,13 @@ class LongRunning:
         """See :class:`~appliance.process.supervisor.Owner`."""
         if process is self._process:
             self._recovery.on(Signal.REPLACE, self._clock.monotonic())
-            self._drop_successor()
+            self._drop_recycled()
         self._hooks.on_change()
 
     def process_answered(self, process: Supervised, /) -> None:
         """The task behind it is the oldest now: its run limit has begun."""
         self._alarm.at(process.due_s())
-        if process is self._retired:
+        if process in self._leaving:
             self._end_if_idle(process)
         elif process is self._process:
             self._age.answered()
@@ -140,17 +175,17 @@ class LongRunning:
 
     def process_ended(self, process: Supervised, /) -> None:
         """See :class:`~appliance.process.supervisor.Owner`."""
-        if process is self._retired:
-            self._retired = None
+        if process in self._leaving:
+            self._leaving.remove(process)
+            self._hooks.on_change()
             return
         if process is self._successor:
-            self._successor = None
-            self._age.postpone(self._clock.monotonic())
+            self._successor_ended(process)
             return
         self._process = None
         self._closing = False
         self._age.renewed()
-        self._drop_successor()
+        self._drop_recycled()
         signal = Signal.ENDED if process.stage is Stage.LEFT else Signal.FAILED
         # The delay counts from the exit; what was left to read since then is not added to it.
         ended_s = process.ended.at_monotonic_s if process.ended else self._clock.monotonic()
@@ -166,7 +201,7 @@ class LongRunning:
         if self._closing:
             self._replace_if_idle(process)
             return
-        if self._successor or self._retired or process.stage is not Stage.READY:
+        if self._successor or self._leaving or process.stage is not Stage.READY:
             return
         why = self._age.too_old(now_s, memory_bytes)
         if why is None:
@@ -175,17 +210,38 @@ class LongRunning:
         overlap = recycling.free_bytes() > memory_bytes
         log.info("child.recycling", queue=self._parent, pid=process.pid, reason=why, overlap=overlap)
         if overlap:
-            self._successor = self._spawn()
+            self._successor = self._spawn(self._spec)
         else:
             self._closing = True
             self._hooks.on_change()
             self._replace_if_idle(process)
 
     def _hand_over(self) -> None:
-        self._retired, self._process, self._successor = self._process, self._successor, None
+        old, self._process, self._successor = self._process, self._successor, None
         self._age.renewed()
-        if self._retired is not None:
-            self._end_if_idle(self._retired)
+        if self._heir is not None:
+            heir, self._heir = self._heir, None
+            self._spec, self._closing = heir.spec, False
+            now_s = self._clock.monotonic()
+            self._recovery.on(Signal.RENEWED, now_s)
+            self._recovery.on(Signal.READY, now_s)
+            heir.done(None)
+        if old is None:
+            return
+        self._leaving.append(old)
+        if old.stage is Stage.READY:
+            self._end_if_idle(old)
+        else:
+            old.stop(self._spec.stop_grace_s)
+
+    def _successor_ended(self, process: Supervised) -> None:
+        self._successor = None
+        if self._heir is None:
+            self._age.postpone(self._clock.monotonic())
+            return
+        heir, self._heir = self._heir, None
+        heir.done(f"its process did not get ready: {process.ended.text if process.ended else 'it ended'}")
+        self._hooks.on_change()
 
     def _end_if_idle(self, process: Supervised) -> None:
         if process.idle and process.stage is Stage.READY:
@@ -196,15 +252,20 @@ class LongRunning:
             self._recovery.on(Signal.REPLACE, self._clock.monotonic())
             self._end_if_idle(process)
 
+    def _drop_recycled(self) -> None:
+        """A fresh process comes anyway; one of other code still has to show that it works."""
+        if self._heir is None:
+            self._drop_successor()
+
     def _drop_successor(self) -> None:
         if self._successor is not None:
             self._successor.stop(self._spec.stop_grace_s)
 
     def _processes(self) -> list[Supervised]:
-        return [one for one in (self._process, self._successor, self._retired) if one is not None]
+        return [one for one in (self._process, self._successor, *self._leaving) if one is not None]
 
-    def _spawn(self) -> Supervised:
-        process = Supervised(self._parent, self._spec, self._clock, self._hooks, self, self._make_child)
+    def _spawn(self, spec: ProcessSpec) -> Supervised:
+        process = Supervised(self._parent, spec, self._clock, self._hooks, self, self._make_child)
         process.start()
         self._alarm.at(process.due_s())
         return process
@@ -212,7 +273,7 @@ class LongRunning:
     def _act(self, decision: Decision) -> None:
         match decision:
             case Start():
-                self._process = self._spawn()
+                self._process = self._spawn(self._spec)
             case Wait(due_s, delay_s, restart):
                 log.info("child.restart_scheduled", queue=self._parent, delay_s=delay_s, restart=restart)
                 self._alarm.at(due_s)

@@ -10,10 +10,13 @@ A process gets ready, is sent its one task, its stdin is closed, it answers and 
   part of it. One that gets ready proves that starting works and ends the row of failures.
 - A process that crashes with its task in hand ends it as :class:`~appliance.process.work.Died` and does not
   count in recovery: the next task gets a new process anyway.
+- Other code (:meth:`OneShot.succeed`) is what the next task gets; there is no process to try it with before.
 """
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import structlog
 
@@ -102,6 +105,19 @@ class OneShot:
         else:
             self._launch(request, deliver)
 
+    def succeed(self, spec: ProcessSpec, done: Callable[[str | None], None]) -> None:
+        """See :class:`~appliance.process.work.Runner`."""
+        self._spec = spec
+        if not self.ready:
+            self._recovery.on(Signal.RENEWED, self._clock.monotonic())
+        self._failed_s = self._clock.monotonic()  # what the old code's processes still do counts no more
+        done(None)
+        self._hooks.on_change()
+
+    def folders(self) -> set[Path]:
+        """See :class:`~appliance.process.work.Runner`."""
+        return {self._spec.cwd, *(process.cwd for process in self._processes)}
+
     def cancel(self, task_id: str, reason: str) -> None:
         """See :class:`~appliance.process.work.Runner`."""
         for process in list(self._processes):
@@ -159,6 +175,8 @@ class OneShot:
         self._lingering.discard(process)
         if process.stage is Stage.START_FAILED:
             self._start_failed(process)
+        if process.cwd != self._spec.cwd:
+            self._hooks.on_change()  # the folder it ran in may be free now
         if self.ready and self._waiting and len(self._waiting) > len(self._lingering):
             waiting = self._waiting.popleft()
             self._launch(waiting.request, waiting.deliver)

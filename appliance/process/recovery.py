@@ -9,6 +9,8 @@ Rules:
   become ready. A planned end (:attr:`Signal.REPLACE`) is none; the start after it can be.
 - ``cooldown_period`` since becoming ready, without a failure, ends the row: the next one counts
   from 1. Planned replacements do not interrupt that time.
+- Another process that works (:attr:`Signal.RENEWED`, then READY) ends the row, whatever the phase: code was
+  deployed anew, and what the old one did is no measure for it.
 - Nothing is started after :attr:`Signal.STOP`.
 
 Time is a value here (monotonic seconds); whoever holds the machine delivers :attr:`Signal.DUE` when
@@ -42,6 +44,7 @@ class Signal(Enum):
     REPLACE = auto()
     ENDED = auto()  # the planned end that REPLACE announced
     DUE = auto()
+    RENEWED = auto()  # another process, of other code, takes over
     STOP = auto()
 
 
@@ -75,6 +78,7 @@ _TABLE: dict[tuple[Phase, Signal], Phase] = {
     (Phase.RUNNING, Signal.REPLACE): Phase.REPLACING,
     (Phase.REPLACING, Signal.ENDED): Phase.STARTING,
     (Phase.WAITING, Signal.DUE): Phase.STARTING,
+    **{(phase, Signal.RENEWED): Phase.STARTING for phase in Phase if phase not in (Phase.NEW, Phase.STOPPED)},
     **{(phase, Signal.STOP): Phase.STOPPED for phase in Phase},
 }
 
@@ -136,6 +140,8 @@ class Recovery:
         match signal:
             case Signal.FAILED:
                 return self._fail(now_s)
+            case Signal.RENEWED:
+                self._fails, self._stable_since_s = 0, None
             case Signal.READY if self._stable_since_s is None:
                 self._stable_since_s = now_s
             case Signal.START | Signal.ENDED | Signal.DUE:

@@ -31,13 +31,17 @@ _QUOTED_CHARS = 500
 
 @dataclass(frozen=True)
 class ProcessSpec:
-    """What to run: absolute ``cwd``, the whole ``env``, and the time it has to get ready and to leave."""
+    """What to run: absolute ``cwd``, the whole ``env``, and the time it has to get ready and to leave.
+
+    ``commit`` is the code's, for crash reports.
+    """
 
     argv: tuple[str, ...]
     cwd: Path
     env: Mapping[str, str]
     startup_timeout_s: float
     stop_grace_s: float = 5.0
+    commit: str = ""
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,7 @@ class CrashReport:
     task_ids: tuple[str, ...]
     was_ready: bool
     memory_peak_bytes: int | None
+    commit: str = ""
 
 
 @dataclass(frozen=True)
@@ -139,6 +144,11 @@ class Supervised:
     def pid(self) -> int | None:
         """Its process id while it lives."""
         return self._child.pid
+
+    @property
+    def cwd(self) -> Path:
+        """The folder it runs in."""
+        return self._spec.cwd
 
     @property
     def idle(self) -> bool:
@@ -271,6 +281,7 @@ class Supervised:
             task_ids=self._tasks.task_ids,
             was_ready=self.stage is Stage.CRASHED,
             memory_peak_bytes=ended.memory_peak_bytes,
+            commit=self._spec.commit,
         )
         for entry in self._tasks.clear():
             entry.deliver(entry.request, entry.verdict or self._unfinished(ended))

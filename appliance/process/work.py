@@ -7,7 +7,11 @@ task's retries, *Returned* spends none.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from appliance.process.supervisor import ProcessSpec
 
 
 # A tuple, as is whatever is made for every task: a frozen dataclass takes several times as long.
@@ -109,6 +113,16 @@ class Runner(Protocol):
 
         Raises :class:`~appliance.errors.ProcessNotReady` where the task was not sent.
         """
+
+    def succeed(self, spec: "ProcessSpec", done: Callable[[str | None], None]) -> None:
+        """Let a process of ``spec`` take over when it works; tasks in flight end where they are.
+
+        ``done`` is called once, from any greenlet: with None when it has taken over, with why not when
+        what runs is kept. Only one may be under way. Must not be called after :meth:`stop`.
+        """
+
+    def folders(self) -> set[Path]:
+        """Where processes run now, or would be started next."""
 
     def cancel(self, task_id: str, reason: str) -> None:
         """End the task if it is in flight here; an unknown id is nothing to do."""

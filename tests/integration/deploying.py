@@ -37,7 +37,7 @@ from appliance.control.contract import DeploymentSpec
 from appliance.deploy.deployment import Deployer
 from appliance.deploy.environment import Environment
 if sys.argv[3] == "True":
-    Environment.prepare = lambda *_: None
+    Environment.prepare = lambda *_, **__: ''
 deployer = Deployer(
     DeploymentSettings(Path(sys.argv[1]), False), BootstrapSettings(0, 0.0), GitSettings(), SystemClock(), str
 )
@@ -202,4 +202,4 @@ def with_uv(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def without_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Deploy code only: an environment takes seconds to make, and these tests are not about it."""
-    monkeypatch.setattr(Environment, "prepare", lambda *_: None)
+    monkeypatch.setattr(Environment, "prepare", lambda *_, **__: "")

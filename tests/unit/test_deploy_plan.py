@@ -16,7 +16,7 @@ from appliance.deploy.plan import (
     Checkout,
     EnvironmentFacts,
     EnvironmentRecord,
-    may_stay,
+    can_stay,
     plan_checkout,
     plan_environment,
     read_checkout,
@@ -77,7 +77,7 @@ def test_a_clone_is_updated_where_it_can_be_and_made_anew_where_not(
 def test_only_the_same_thing_stands_in_for_a_remote_that_is_away(
     url: str, ref: str, code_path: str, stays: bool
 ) -> None:
-    assert may_stay(THERE, url, ref, code_path) is stays
+    assert can_stay(THERE, url, ref, code_path) is stays
 
 
 def test_an_environment_is_made_anew_for_each_of_its_facts_that_changed_and_the_reason_names_it() -> None:

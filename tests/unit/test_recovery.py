@@ -232,11 +232,32 @@ def test_a_signal_that_cannot_come_raises_and_changes_nothing(recovery: Recovery
     assert recovery.phase is before
 
 
-def test_degraded_is_final_but_for_the_stop() -> None:
+def test_other_code_that_works_ends_a_degraded_state_and_its_row_of_failures() -> None:
     recovery = running(replace(SETTINGS, max_restarts=0))
     fail(recovery, 0.0)
 
-    for signal in set(Signal) - {Signal.STOP}:
+    assert recovery.on(Signal.RENEWED, 1.0) is None
+    recovery.on(Signal.READY, 1.0)
+
+    assert (recovery.phase, recovery.label(), recovery.consecutive_fails(1.0)) == (Phase.RUNNING, "idle", 0)
+    assert recovery.total_restarts == 0
+
+
+def test_other_code_that_works_calls_off_a_restart_that_waits() -> None:
+    recovery = running(SETTINGS)
+    fail(recovery, 0.0)
+    assert recovery.due_s is not None
+
+    recovery.on(Signal.RENEWED, 0.1)
+
+    assert recovery.due_s is None
+
+
+def test_degraded_is_final_but_for_the_stop_and_other_code() -> None:
+    recovery = running(replace(SETTINGS, max_restarts=0))
+    fail(recovery, 0.0)
+
+    for signal in set(Signal) - {Signal.STOP, Signal.RENEWED}:
         with pytest.raises(RuntimeError):
             recovery.on(signal, 1.0)
     recovery.on(Signal.STOP, 2.0)

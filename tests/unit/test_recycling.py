@@ -1,6 +1,7 @@
 """Recycling: a process that has grown old is replaced between tasks, without a pause where there is room."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -192,3 +193,92 @@ def test_a_containers_limit_leaves_less_than_the_machine_has(tmp_path: Path) -> 
 
     (tmp_path / "memory.max").write_text("max\n")
     assert recycling.free_bytes(tmp_path) > 2**20
+
+
+# Other code takes over ---------------------------------------------------------------------------
+
+NEXT = replace(SPEC, commit="next")
+
+
+def heirs(world: Recycled) -> list[str | None]:
+    """What was said of it when other code was asked to take over."""
+    said: list[str | None] = []
+    world.runner.succeed(NEXT, said.append)
+    return said
+
+
+def test_other_code_takes_over_when_it_is_ready_and_is_what_restarts_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = Recycled(monkeypatch)
+    (old,) = world.alive
+    world.submit("slow")
+    said = heirs(world)
+    old, heir = world.alive
+    assert (said, world.runner.ready) == ([], True)
+
+    heir.listener.on_event(Ready())
+    assert said == [None]
+    answers("slow")(old)
+    old.exit(0)
+    heir.exit(-9)
+
+    assert world.outcomes == [("slow", Succeeded(b"1"))]
+    assert [crash.commit for crash in world.crashes] == ["next"]
+    world.pass_time(1_000)
+    assert world.runner.folders() == {NEXT.cwd}
+
+
+def test_other_code_that_does_not_get_ready_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = Recycled(monkeypatch)
+    (old,) = world.alive
+    said = heirs(world)
+
+    world.alive[1].exit(3)
+
+    assert said == ["its process did not get ready: gone"]
+    assert world.alive == [old]
+    assert world.runner.ready
+    assert world.runner.state().consecutive_fails == 0
+
+
+def test_other_code_is_not_started_without_memory_for_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = Recycled(monkeypatch, free=GIB // 4)
+
+    said = heirs(world)
+
+    assert said == ["no memory for two processes: the one at work holds 512 MiB, 256 MiB are free"]
+    assert len(world.alive) == 1
+
+
+def test_a_crash_of_the_old_code_does_not_end_the_new(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = Recycled(monkeypatch)
+    (old,) = world.alive
+    said = heirs(world)
+    _, heir = world.alive
+
+    old.exit(-11)
+    assert world.runner.state().recovery == "recovering"
+    heir.listener.on_event(Ready())
+
+    assert said == [None]
+    assert world.runner.state().recovery == "idle"
+    world.pass_time(1_000)
+    assert world.alive == [heir], "the restart of the old code is called off"
+
+
+def test_other_code_takes_the_place_of_a_successor_of_the_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = Recycled(monkeypatch)
+    (old,) = world.alive
+    world.work(old, "a", "b")
+    old, recycled = world.alive
+    said = heirs(world)
+    recycled.exit(-15)
+    _, heir = world.alive
+
+    heir.listener.on_event(Ready())
+    old.exit(0)
+
+    assert said == [None]
+    assert world.alive == [heir]
+    assert world.crashes == []
