@@ -309,7 +309,7 @@ def test_a_server_out_of_reach_keeps_what_runs(world: World) -> None:
     worker = world.worker(RUNQY_BOOTSTRAP_RETRIES="0")
     world.running(worker)
     pid = ran(world, worker)[2]
-    world.server.faults.set("/worker/register", Fault(status=503))
+    world.server.faults.add("/worker/register", Fault(status=503))
 
     worker.signal(signal.SIGHUP)
 
