@@ -62,9 +62,8 @@ harness-image: ## Build runqy-harness:dev, which serves a worker in containers
 image-test: venv system ## Tests of the image, with a Docker engine
 	$(PYTEST) tests/image
 
-# One pytest run, so that its summary is the last line and says everything.
 test: lint types layers system ## Everything: lint, types, layers, all tests
-	$(PYTEST)
+	@$(BIN)/python .ci/side-by-side
 
 # SEED empty is any seed: a run that fails says which it was.
 DURATION ?= 30s
