@@ -175,6 +175,14 @@ def test_certificates_that_are_of_no_use_since_there_is_no_tls_are_a_warning(
     assert "not used" in world.event(worker, "registration.no_tls")["problem"]
 
 
+def test_a_redis_that_is_no_cluster_although_it_should_be_is_said_at_start(world: World) -> None:
+    world.serve("raw_echo")
+
+    worker = world.worker(RUNQY_REDIS_CLUSTER="true", RUNQY_BOOTSTRAP_RETRIES="0")
+
+    assert f"{world.redis.port} is no Redis Cluster, as RUNQY_REDIS_CLUSTER has it" in refusal(worker)
+
+
 def test_a_failover_by_sentinel_costs_no_restart_and_no_task(tmp_path: Path) -> None:
     with worlds.world(tmp_path) as fresh, ExitStack() as stack:
         fresh.serve("raw_echo")
