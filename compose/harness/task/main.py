@@ -19,16 +19,14 @@ def look_around(payload: dict[str, Any]) -> dict[str, object]:
     """Answers with what it found; ``look_for`` in the payload names modules it should try to find.
 
     ``sleep_s`` it sleeps first, ``die`` kills it, ``orphan`` names a file for the id of a process that
-    outlives its parent, ``hoard`` is memory to take until the kernel objects.
+    outlives its parent, ``hoard_mb`` is memory to take, which a container's limit may object to.
     """
     time.sleep(payload.get("sleep_s", 0))
     if payload.get("die"):
         os.kill(os.getpid(), signal.SIGKILL)
     if "orphan" in payload:
         Path(payload["orphan"]).write_text(orphan())
-    hoard = []
-    while payload.get("hoard"):
-        hoard.append(b"x" * 10_000_000)
+    _hoard = [b"x" * 10_000_000 for _ in range(payload.get("hoard_mb", 0) // 10)]
     return {
         "payload": payload,
         "greeting": os.environ.get("GREETING"),
