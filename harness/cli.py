@@ -28,6 +28,7 @@ _HELP = """usage: runqy-harness COMMAND [options]      (runqy-harness COMMAND --
   watch      its workers, its queues, and tasks as they end
   handlers   the example handlers: what each does, what may be set, what comes of it
   e2e        play scenarios against a worker: what it claims, shown on processes or containers
+  certify    your own task code through crashes, stops and odd payloads: a verdict, and advice
   chaos      workers under random load and random faults from a seed, judged by invariants
   bench      measure the worker beside those a user would pick instead
 """
@@ -118,18 +119,7 @@ def _serve(arguments: Sequence[str]) -> int:
         )
     from harness import serve  # noqa: PLC0415
 
-    settings: dict[str, Any] = {
-        "startup_cmd": options.startup_cmd,
-        "mode": options.mode,
-        "startup_timeout_secs": options.startup_timeout,
-        "priority": options.priority,
-        "sub_queues": dict(options.sub_queue),
-        "redis_storage": not options.no_results,
-        "requirements_file": options.requirements,
-        "code_path": options.code_path,
-        "vaults": {"local": dict(options.vault)} if options.vault else {},
-        "git_token": options.git_token,
-    }
+    settings = _queue_settings(options)
     place = serve.Place(
         host=options.host,
         port=options.port,
@@ -351,6 +341,83 @@ def _e2e(arguments: Sequence[str]) -> int:
     )
 
 
+def _certify(arguments: Sequence[str]) -> int:
+    from harness.certify import catalogue as checks  # noqa: PLC0415
+    from harness.certify import run as certify  # noqa: PLC0415
+
+    parser = Parser(
+        "certify",
+        "Your task code through what production has in store: deployment, crashes, stops, odd payloads. "
+        "Exit status 0 certified, 1 not, 2 misunderstood, 3 could not be run.",
+    )
+    _add_queue_options(parser)
+    add = parser.add_argument
+    add(
+        "--payload",
+        action="append",
+        default=[],
+        type=values.payload,
+        metavar="JSON",
+        help="a task's JSON object that the code completes; may be given again (default: {})",
+    )
+    add("--payloads", type=values.payloads, default=[], metavar="FILE", help="the same, one object a line")
+    add(
+        "--hanging",
+        type=values.payload,
+        metavar="JSON",
+        help="a payload that takes for ever (default: the process is frozen instead)",
+    )
+    add(
+        "--only",
+        action="append",
+        default=[],
+        choices=tuple(checks.OTHERS),
+        metavar="CHECK",
+        help=f"beside {', '.join(checks.FIRST)}, only this one; of {', '.join(checks.OTHERS)}",
+    )
+    add("--runtime", choices=("process", "docker"), help="where the worker runs (default: process)")
+    place = parser.add_mutually_exclusive_group()
+    place.add_argument("--worker", type=values.command, metavar="COMMAND", help="default: this project's")
+    place.add_argument(
+        "--image", metavar="NAME", help="the worker's image; with code in it no FOLDER is needed"
+    )
+    add("--json", type=Path, metavar="FILE", help="every finding")
+    add("--junit", type=Path, metavar="FILE", help="findings as CI services read them")
+    add("--report", type=Path, metavar="DIR", help="a page for people, and the worker's log")
+    options = parser.parse_intermixed_args(arguments)
+    sources = [*options.folders, *options.sources]
+    if len(sources) > 1 or (not sources and not options.image):
+        parser.error(
+            "expected one FOLDER, --repo or --handler; none only with an --image that has code in it"
+        )
+    if len(options.queue or ()) > 1:
+        parser.error(f"--queue {', '.join(options.queue)}: expected one")
+    if options.no_results:
+        parser.error("--no-results: results are what is judged here")
+    if options.image and options.runtime == "process":
+        parser.error("--image: an image is for the docker runtime; --worker is for processes")
+    if options.worker and options.runtime == "docker":
+        parser.error("--worker: a command is for the process runtime; --image is for containers")
+    return certify.run(
+        sys.stdout,
+        certify.Order(
+            source=sources[0] if sources else None,
+            branch=options.branch,
+            queue=(options.queue or [local.QUEUE])[0],
+            settings=_queue_settings(options),
+            payloads=[*options.payload, *options.payloads],
+            hanging=options.hanging,
+            only=options.only,
+            runtime="docker" if options.image else options.runtime or "process",
+            image=options.image,
+            worker=options.worker,
+            json=options.json,
+            junit=options.junit,
+            report=options.report,
+        ),
+    )
+
+
 def _chaos(arguments: Sequence[str]) -> int:
     parser = Parser(
         "chaos",
@@ -494,6 +561,22 @@ def _add_queue_options(parser: Parser) -> None:
     add("--git-token", metavar="TOKEN", help="for an https URL that wants one")
 
 
+def _queue_settings(options: argparse.Namespace) -> dict[str, Any]:
+    """What :func:`_add_queue_options` reads, as fields of a QueueConfig."""
+    return {
+        "startup_cmd": options.startup_cmd,
+        "mode": options.mode,
+        "startup_timeout_secs": options.startup_timeout,
+        "priority": options.priority,
+        "sub_queues": dict(options.sub_queue),
+        "redis_storage": not options.no_results,
+        "requirements_file": options.requirements,
+        "code_path": options.code_path,
+        "vaults": {"local": dict(options.vault)} if options.vault else {},
+        "git_token": options.git_token,
+    }
+
+
 _COMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = {
     "demo": _demo,
     "serve": _serve,
@@ -503,5 +586,6 @@ _COMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = {
     "handlers": _handlers,
     "chaos": _chaos,
     "bench": _bench,
+    "certify": _certify,
     "e2e": _e2e,
 }

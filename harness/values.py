@@ -138,3 +138,23 @@ def json_object(text: str) -> Mapping[str, Any]:
             f'{text.strip()!r}: expected a JSON object, such as {{"n": 1}}'
         )
     return value
+
+
+def payload(text: str) -> Mapping[str, Any]:
+    """A payload: a JSON object."""
+    try:
+        return json_object(text)
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(str(exc)) from exc
+
+
+def payloads(text: str) -> Sequence[Mapping[str, Any]]:
+    """A file of payloads, one a line; at least one."""
+    try:
+        lines = Path(text).read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as exc:
+        raise _wrong(text, f"a readable file of JSON objects, one a line ({exc})") from exc
+    found = [payload(line) for line in lines if line.strip()]
+    if not found:
+        raise _wrong(text, "a file with a JSON object a line; it has none")
+    return found

@@ -1,0 +1,151 @@
+"""``runqy-harness certify``: good task code is certified; bad code fails the check made for it."""
+
+import json
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from tests.integration.program import Program, program
+
+#: For a busy machine; a run of two checks takes a few seconds.
+TIMEOUT_S = 150
+
+pytestmark = pytest.mark.timeout(TIMEOUT_S + 30)
+
+SECRET = "correct-horse-battery"
+#: Leaves a half-made file behind when it is killed, and will not work where there is one.
+NOT_TO_BE_REPEATED = """
+import os, sys, time, json
+print(json.dumps({"status": "ready"}), flush=True)
+for line in sys.stdin:
+    task = json.loads(line)
+    error = "half is there already" if os.path.exists("half") else ""
+    if not error:
+        open("half", "w").close()
+        time.sleep(1.2)
+        os.remove("half")
+    print(json.dumps({"task_id": task["task_id"], "result": 1, "error": error, "retry": False}), flush=True)
+"""
+
+
+def verdicts(folder: Path) -> dict[str, str]:
+    return {check["name"]: check["verdict"] for check in json.loads((folder / "json").read_text())["checks"]}
+
+
+def finish(certify: Program) -> int:
+    status = certify.process.wait(TIMEOUT_S)
+    assert certify.leftovers() == [], certify.said()
+    return status
+
+
+def test_good_code_is_certified_and_every_output_says_so(tmp_path: Path) -> None:
+    # given a handler that reads its vault entry and shows only its hash
+    files = ["--json", str(tmp_path / "json"), "--junit", str(tmp_path / "xml")]
+    payload = ["--payload", '{"name": "API_TOKEN"}', "--vault", f"API_TOKEN={SECRET}"]
+
+    # when
+    with program(tmp_path / "run", "certify", "--handler", "vault", *payload, *files) as certify:
+        status = finish(certify)
+
+    # then
+    assert status == 0, certify.said()
+    found = verdicts(tmp_path)
+    assert set(found.values()) == {"pass"}, certify.said()
+    assert certify.out.splitlines()[-1].startswith(f"✓ certified: {len(found)} passed, in ")
+    suite = ElementTree.parse(tmp_path / "xml").getroot()
+    assert (suite.get("tests"), suite.get("failures")) == (str(len(found)), "0")
+    assert SECRET not in certify.said() + (tmp_path / "json").read_text()
+
+
+@pytest.mark.parametrize(
+    ("handler", "check", "verdict", "seen", "more"),
+    [
+        ("start_error", "starts", "fail", "did not become ready", []),
+        ("not_a_number", "result", "fail", "Turn arrays into lists, NaN into", ["--payload", "{}"]),
+        ("raw_error", "result", "warn", "the payload was {}, since none was given", ["--only", "stdout"]),
+        ("leak_descriptors", "many", "fail", "Close what each task opens", ["--only", "many"]),
+        ("segfault", "result", "fail", "The process died of it", ["--payload", "{}"]),
+        ("ignore_sigterm", "stopped-idle", "fail", "had to be killed", ["--only", "stopped-idle"]),
+        ("no_object_lines", "stdout", "warn", "lines on stdout that are no answers", ["--only", "stdout"]),
+        (
+            "print_secrets",
+            "vaults",
+            "fail",
+            "in what the task process wrote",
+            ["--only", "vaults", "--vault", f"API_TOKEN={SECRET}"],
+        ),
+        ("duplicate_answers", "together", "fail", "no task, or twice", ["--only", "together"]),
+    ],
+)
+def test_bad_code_is_found_by_the_check_made_for_it(
+    tmp_path: Path, handler: str, check: str, verdict: str, seen: str, more: list[str]
+) -> None:
+    arguments = ["--handler", handler, "--json", str(tmp_path / "json"), *more]
+
+    with program(tmp_path / "run", "certify", *arguments) as certify:
+        status = finish(certify)
+
+    assert verdicts(tmp_path)[check] == verdict, certify.said()
+    assert status == (1 if verdict == "fail" else 0), certify.said()
+    assert seen in " ".join(certify.out.split())
+    assert SECRET not in certify.said()
+
+
+def test_code_that_cannot_be_run_twice_fails_the_kill(tmp_path: Path) -> None:
+    code = tmp_path / "code"
+    code.mkdir()
+    (code / "main.py").write_text(NOT_TO_BE_REPEATED)
+    arguments = [str(code), "--payload", "{}", "--only", "killed", "--json", str(tmp_path / "json")]
+
+    with program(tmp_path / "run", "certify", *arguments) as certify:
+        status = finish(certify)
+
+    assert status == 1, certify.said()
+    assert verdicts(tmp_path)["killed"] == "fail", certify.said()
+    assert "half is there already" in certify.out
+
+
+def test_code_that_cannot_be_installed_is_not_certified_and_the_rest_is_skipped(tmp_path: Path) -> None:
+    code = tmp_path / "code"
+    code.mkdir()
+    (code / "main.py").write_text("")
+    (code / "requirements.txt").write_text("./no-such-package\n")
+
+    with program(tmp_path / "run", "certify", str(code), "--json", str(tmp_path / "json")) as certify:
+        status = finish(certify)
+
+    assert status == 1, certify.said()
+    found = verdicts(tmp_path)
+    assert found.pop("deploys") == "fail"
+    assert set(found.values()) == {"skipped"}
+    assert "no-such-package" in certify.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ([], "expected one FOLDER, --repo or --handler; none only with an --image"),
+        (["--handler", "echo", "--payload", "[1]"], "--payload: '[1]': expected a JSON object"),
+        (["--handler", "echo", "--only", "kiled"], "--only: invalid choice: 'kiled'"),
+        (["--handler", "echo", "--no-results"], "--no-results: results are what is judged here"),
+        (["--handler", "echo", "--payloads", "/nowhere"], "--payloads: '/nowhere': expected a readable file"),
+        (["--image", "x", "--runtime", "process"], "--image: an image is for the docker runtime"),
+    ],
+)
+def test_a_command_line_that_makes_no_sense_is_refused_in_one_line(
+    tmp_path: Path, arguments: list[str], complaint: str
+) -> None:
+    with program(tmp_path / "run", "certify", *arguments) as certify:
+        assert certify.process.wait(60) == 2
+
+    assert certify.err.startswith(f"runqy-harness certify: {complaint}"), certify.err
+    assert len(certify.err.splitlines()) == 1
+
+
+def test_without_an_engine_nothing_is_judged_and_the_status_says_so(tmp_path: Path) -> None:
+    nowhere = {"DOCKER_HOST": "unix:///nowhere/docker.sock"}
+    with program(tmp_path / "run", "certify", "--image", "task:ever", env=nowhere) as certify:
+        assert certify.process.wait(60) == 3
+
+    assert certify.err.startswith("runqy-harness certify: the Docker engine cannot be used: ")
