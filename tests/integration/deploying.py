@@ -39,7 +39,11 @@ from appliance.deploy.environment import Environment
 if sys.argv[3] == "True":
     Environment.prepare = lambda *_, **__: ''
 deployer = Deployer(
-    DeploymentSettings(Path(sys.argv[1]), False), BootstrapSettings(0, 0.0), GitSettings(), SystemClock(), str
+    DeploymentSettings(Path(sys.argv[1]), use_system_site_packages=False),
+    BootstrapSettings(0, 0.0),
+    GitSettings(),
+    SystemClock(),
+    str,
 )
 print(deployer.deploy("inference", DeploymentSpec(sys.argv[2], "main", "python main.py"), None).commit)
 """
@@ -79,7 +83,7 @@ class Rig:
     ) -> Deployer:
         """With these settings, and no pause between attempts."""
         return Deployer(
-            DeploymentSettings(self.deployment, system_site_packages),
+            DeploymentSettings(self.deployment, use_system_site_packages=system_site_packages),
             BootstrapSettings(retries, retry_delay_s=0.0),
             GitSettings(ssh_key, own_token),
             clock or SystemClock(),
