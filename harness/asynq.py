@@ -168,8 +168,11 @@ def seed_legacy(db: redis.Redis, queue: str, *tasks: NewTask) -> list[str]:
 
 def write_lookup(db: redis.Redis, queue: str, *task_ids: str) -> None:
     """Write what the server adds to a task, so that it can be found by its id alone."""
-    for task_id in task_ids:
-        db.hset(lookup_key(task_id), "queue", queue)
+    # Not in one transaction: in a cluster they are all over it.
+    with db.pipeline(transaction=False) as pipe:
+        for task_id in task_ids:
+            pipe.hset(lookup_key(task_id), "queue", queue)
+        pipe.execute()
 
 
 def _into(place: str, queue: str, score: float) -> Callable[[Any, NewTask], None]:
