@@ -6,6 +6,7 @@ test runs as written, each with the reason. What else is checked of them is in t
 
 SESSION = "test_the_local_session_goes_as_the_pages_say"
 CONTAINER = "test_a_documented_container_serves_its_queue"
+CUSTOM = "test_a_task_image_of_ones_own_is_tried_as_the_readme_says"
 STORY = "test_the_example_of_a_scenario_holds_and_its_mutant_does_not"
 REPORT = "test_the_report_is_where_the_page_says"
 LISTED = "test_scenarios_are_listed"
@@ -20,11 +21,16 @@ RUN = {
     "curl -H 'Authorization: Bearer dev-key' -H 'Content-Type: application/json' "
     '-d \'{"path": "/worker/register", "status": 503, "headers": {"Retry-After": "2"}, "times": 3}\' '
     "http://127.0.0.1:8081/_harness/faults": SESSION,
-    "docker run -e RUNQY_SERVER_URL=https://runqy.example.com -e RUNQY_API_KEY=… "
-    "-e RUNQY_QUEUES=inference runqy-appliance:dev": CONTAINER,
+    "docker run --stop-timeout 45 -e RUNQY_STOP_GRACE=45s -e RUNQY_SERVER_URL=https://runqy.example.com "
+    "-e RUNQY_API_KEY=… -e RUNQY_QUEUES=inference runqy-appliance:dev": CONTAINER,
     "docker run --rm --stop-timeout 45 -e RUNQY_STOP_GRACE=45s -e RUNQY_SERVER_URL=https://runqy.example.org "
     "-e RUNQY_API_KEY=… -e RUNQY_QUEUES=inference runqy-appliance:dev": CONTAINER,
     "README.md: dockerfile: FROM runqy-appliance:dev": "test_the_readmes_dockerfile_makes_a_task_image",
+    "docker build --tag my-task examples/custom-image": CUSTOM,
+    "runqy-harness serve examples/custom-image": CUSTOM,
+    "docker run --network host -e RUNQY_SERVER_URL=http://127.0.0.1:8081 -e RUNQY_API_KEY=dev-key "
+    "-e RUNQY_QUEUES=inference my-task": CUSTOM,
+    'runqy-harness enqueue --queue inference --wait \'{"name": "you"}\'': CUSTOM,
     "docs/scenarios.md: python: "
     '"""A task that runs when SIGTERM comes is finished, and the worker ends with status 0."""': STORY,
     "runqy-harness e2e --runtime process --only recovery --report report": REPORT,

@@ -1,68 +1,21 @@
 """A newcomer's first session, and the harness's commands, with every line taken from the pages."""
 
 import json
-import os
 import re
 import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from harness import wait
 from tests.documentation.blocks import ROOT, code, command
+from tests.documentation.terminal import shell, shows, started
 
 LOCAL = "docs/local-runqy.md"
-START_TIMEOUT_S = 90.0
 
 pytestmark = pytest.mark.timeout(300)
-
-
-def shell(line: str, folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        ["sh", "-c", line],
-        cwd=folder,
-        env=environment(variables),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-
-
-def environment(variables: Mapping[str, str]) -> dict[str, str]:
-    """Programs as people have them: those of this project's environment come first."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    return {**os.environ, "PATH": path, "no_proxy": "127.0.0.1,localhost", **variables}
-
-
-@contextmanager
-def started(line: str, folder: Path, log: Path, **variables: str) -> Iterator[subprocess.Popen[bytes]]:
-    with log.open("wb") as out:
-        process = subprocess.Popen(
-            ["sh", "-c", "exec env " + line],
-            cwd=folder,
-            env=environment(variables),
-            stdout=out,
-            stderr=subprocess.STDOUT,
-        )
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            process.terminate()
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-
-
-def shows(log: Path, text: str) -> None:
-    wait.until(lambda: text in log.read_text(), START_TIMEOUT_S, f"{text!r} to be printed", log.read_text)
 
 
 def test_the_local_session_goes_as_the_pages_say(tmp_path: Path) -> None:

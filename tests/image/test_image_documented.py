@@ -1,13 +1,16 @@
 """What the pages say to do with the image, in their words; tests/documentation has what needs no image."""
 
+import json
 import re
 import shlex
+from pathlib import Path
 
 import pytest
 from runqy_python import RunqyClient
 
 from harness import wait
 from tests.documentation.blocks import ROOT, code, command
+from tests.documentation.terminal import shell, shows, started
 from tests.image.engine import IMAGE, TAG, Engine
 from tests.image.tasks import API_KEY, DEPLOY_TIMEOUT_S, result_of
 
@@ -22,18 +25,25 @@ def run_as_documented(engine: Engine, line: str, network: str, *options: str) ->
     words = shlex.split(line.replace("runqy-appliance:dev", IMAGE))
     assert words[:2] == ["docker", "run"]
     # Kept after its end, so that its exit status can be read; the engine's sweep removes it.
-    return engine.start(
-        f"--network={network}_default", *options, *(word for word in words[2:] if word != "--rm")
-    )
+    return engine.start(f"--network={network}", *options, *(word for word in words[2:] if word != "--rm"))
 
 
-@pytest.mark.parametrize("page", ["README.md", "compose/README.md"])
+@pytest.mark.parametrize(
+    ("page", "beginning"),
+    [("README.md", "docker run --stop-timeout "), ("compose/README.md", "docker run ")],
+    ids=["README.md", "compose/README.md"],
+)
 def test_a_documented_container_serves_its_queue(
-    engine: Engine, client: RunqyClient, image: str, docker_compose_project_name: str, page: str
+    engine: Engine,
+    client: RunqyClient,
+    image: str,
+    docker_compose_project_name: str,
+    page: str,
+    beginning: str,
 ) -> None:
     # when
-    line = command(page, "docker run ")
-    worker = run_as_documented(engine, line, docker_compose_project_name)
+    line = command(page, beginning)
+    worker = run_as_documented(engine, line, f"{docker_compose_project_name}_default")
 
     # then
     wait.until(
@@ -41,8 +51,7 @@ def test_a_documented_container_serves_its_queue(
     )
     engine.docker("stop", worker)
     assert engine.inspect(worker, "{{.State.ExitCode}}") == "0", engine.logs(worker)
-    # Only where it is told what it is given, it has nothing to warn of.
-    assert ("RUNQY_STOP_GRACE" in engine.logs(worker)) == ("RUNQY_STOP_GRACE" not in line)
+    assert "config.warning" not in engine.logs(worker)
 
 
 def test_the_readmes_dockerfile_makes_a_task_image(
@@ -67,3 +76,30 @@ def test_the_readmes_dockerfile_makes_a_task_image(
     result = result_of(engine, client, worker, "baked", {"name": "reader"})
     engine.docker("rm", "--force", "--volumes", worker)
     assert result == {"greeting": "Hello, reader!"}
+
+
+def test_a_task_image_of_ones_own_is_tried_as_the_readme_says(
+    engine: Engine, image: str, tmp_path: Path
+) -> None:
+    # given the image, under a name of this session's own, on the worker that was just built
+    name = f"runqy-my-task:{TAG}"
+    build = command("README.md", "docker build ").replace("my-task", name)
+    assert shell(f"{build} --build-arg WORKER_IMAGE={image}", ROOT).returncode == 0
+
+    # and the server, at a port of its own
+    log = tmp_path / "serve"
+    with started(command("README.md", "runqy-harness serve ex") + " --port 0", ROOT, log):
+        shows(log, "Ctrl-C ends the server.")
+        (url,) = re.findall(r"^  server  (\S+)$", log.read_text(), re.MULTILINE)
+
+        # when, without a port of this machine for its health
+        line = command("README.md", "docker run --network host").replace("http://127.0.0.1:8081", url)
+        words = shlex.split(line.replace("my-task", name))[2:]
+        worker = engine.start("--env=RUNQY_HTTP_ADDR=", *words)
+        sent = shell(command("README.md", "runqy-harness enqueue"), tmp_path, RUNQY_SERVER_URL=url)
+        engine.docker("stop", worker)
+
+    # then
+    assert sent.returncode == 0, sent.stderr + engine.logs(worker)
+    assert json.loads(sent.stdout)["result"] == {"greeting": "Hello, you!"}
+    assert "The answer is `Hello, you!`." in (ROOT / "README.md").read_text()
