@@ -1,6 +1,7 @@
 """``runqy-harness certify``: good task code is certified; bad code fails the check made for it."""
 
 import json
+import signal
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -75,6 +76,7 @@ def test_good_code_is_certified_and_every_output_says_so(tmp_path: Path) -> None
             "in what the task process wrote",
             ["--only", "vaults", "--vault", f"API_TOKEN={SECRET}"],
         ),
+        ("raw_echo", "frozen", "fail", "ended within 2 s", ["--only", "frozen", "--hanging", "{}"]),
         ("duplicate_answers", "together", "fail", "no task, or twice", ["--only", "together"]),
     ],
 )
@@ -149,3 +151,13 @@ def test_without_an_engine_nothing_is_judged_and_the_status_says_so(tmp_path: Pa
         assert certify.process.wait(60) == 3
 
     assert certify.err.startswith("runqy-harness certify: the Docker engine cannot be used: ")
+
+
+def test_interrupted_it_leaves_nothing_behind(tmp_path: Path) -> None:
+    with program(tmp_path / "run", "certify", "--handler", "never_ready") as certify:
+        certify.shows("✓ deploys", 60)
+
+        status = certify.end(signal.SIGINT, 60)
+
+        assert status == 130, certify.said()
+        assert certify.leftovers() == []
