@@ -22,9 +22,11 @@ from harness.repo import GitFailed, GitRepo, empty_repo
 from harness.runtimes.docker import IMAGE, DockerRuntime
 from harness.runtimes.process import ProcessRuntime
 from harness.runtimes.protocol import CannotRun, Runtime
+from harness.sampler import Sampler
 from harness.server.config import QueueConfig
 from harness.source import Folder, Handler, Remote, Snapshot, Source, handler_repo
 from harness.stack import WORKER_COMMAND, Stack
+from harness.timeline import Timeline
 
 NOT_CERTIFIED = 1
 COULD_NOT_RUN = 3
@@ -58,7 +60,9 @@ def run(out: TextIO, order: Order) -> int:
         console = tell.Console(out, _what(order))
         with _runtime(order) as runtime, Stack(runtime=runtime) as stack:
             local.go_round_proxies(runtime.address)
-            judged = _judged(order, stack, console)
+            timeline = Timeline()
+            with Sampler(timeline, stack.db, lambda: tuple(stack.workers), 2 * runtime.look_every_s):
+                judged = _judged(order, stack, console, timeline)
             log = "\n".join(worker.log_text() for worker in stack.workers)
     except (CannotRun, CommandFailed, RedisUnavailable, GitFailed) as exc:
         print(f"runqy-harness certify: {exc}", file=sys.stderr)
@@ -73,12 +77,12 @@ def run(out: TextIO, order: Order) -> int:
     if order.junit:
         tell.write_junit(order.junit, judged)
     if order.report:
-        for line in tell.write_report(order.report, judged, log):
+        for line in tell.write_report(order.report, judged, timeline.events, log):
             print(line, file=out)
     return 0 if certified else NOT_CERTIFIED
 
 
-def _judged(order: Order, stack: Stack, console: tell.Console) -> list[Judged]:
+def _judged(order: Order, stack: Stack, console: tell.Console, timeline: Timeline) -> list[Judged]:
     bench = Bench(stack, _subject(order, stack))
     wanted = {*catalogue.FIRST, *(order.only or catalogue.OTHERS)}
     judged: list[Judged] = []
@@ -89,8 +93,10 @@ def _judged(order: Order, stack: Stack, console: tell.Console) -> list[Judged]:
         did = (check.__doc__ or "").rstrip(".")
         console.begins(name, did)
         begun_s = time.monotonic()
+        timeline.record("checks", "fault.began", fault=name, target="", id=len(judged))
         finding = _checked(check, bench) if stands else skipped("what comes before it failed")
         judged.append(Judged(name, did, finding, time.monotonic() - begun_s))
+        timeline.record("checks", "fault.ended", fault=name, target="", id=len(judged) - 1)
         console.ended(judged[-1])
         stands = stands and not (name in catalogue.FIRST and finding.verdict is Verdict.FAIL)
     return judged

@@ -13,6 +13,7 @@ from xml.etree import ElementTree
 from harness.certify.finding import Judged, Verdict
 from harness.report import write
 from harness.report.model import Report, Section, Table
+from harness.timeline import Event
 
 _COLOURS = {
     Verdict.PASS: "\x1b[32m",
@@ -137,26 +138,27 @@ def write_junit(path: Path, judged: Sequence[Judged]) -> None:
     ElementTree.ElementTree(suite).write(path, encoding="utf-8", xml_declaration=True)
 
 
-def write_report(folder: Path, judged: Sequence[Judged], log: str) -> list[str]:
+def write_report(folder: Path, judged: Sequence[Judged], events: Sequence[Event], log: str) -> list[str]:
     """A page for people, and the worker's log beside it; returns what to say of it."""
-    sections = [
-        Section(
-            title=each.name,
-            claim=each.did,
-            passed=each.finding.verdict is not Verdict.FAIL,
-            seconds=each.seconds,
-            problem=f"{each.finding.seen}\n{each.finding.advice}"
-            if each.finding.verdict is Verdict.FAIL
-            else "",
-        )
+    problems = [
+        f"{each.name}: {each.finding.seen}\n{each.finding.advice}"
         for each in judged
+        if each.finding.verdict is Verdict.FAIL
     ]
+    section = Section(
+        title="The run",
+        claim="the worker and its task process, with the checks as they were made",
+        passed=certified(judged),
+        seconds=sum(each.seconds for each in judged),
+        events=events,
+        problem="\n".join(problems),
+    )
     rows = [(each.name, str(each.finding.verdict), each.finding.seen, each.finding.advice) for each in judged]
     report = Report(
         title="runqy-harness certify",
         summary=summary(judged),
         made_at=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
-        sections=sections,
+        sections=[section],
         tables=[Table("Checks", ("check", "verdict", "seen", "advice"), rows)],
     )
     said = list(write.write(report, folder))

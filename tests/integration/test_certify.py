@@ -42,7 +42,7 @@ def finish(certify: Program) -> int:
 
 def test_good_code_is_certified_and_every_output_says_so(tmp_path: Path) -> None:
     # given a handler that reads its vault entry and shows only its hash
-    files = ["--json", str(tmp_path / "json"), "--junit", str(tmp_path / "xml")]
+    files = ["--json", str(tmp_path / "json"), "--junit", str(tmp_path / "xml"), "--report", str(tmp_path)]
     payload = ["--payload", '{"name": "API_TOKEN"}', "--vault", f"API_TOKEN={SECRET}"]
 
     # when
@@ -53,10 +53,12 @@ def test_good_code_is_certified_and_every_output_says_so(tmp_path: Path) -> None
     assert status == 0, certify.said()
     found = verdicts(tmp_path)
     assert set(found.values()) == {"pass"}, certify.said()
-    assert certify.out.splitlines()[-1].startswith(f"✓ certified: {len(found)} passed, in ")
+    assert f"✓ certified: {len(found)} passed, in " in certify.out
     suite = ElementTree.parse(tmp_path / "xml").getroot()
     assert (suite.get("tests"), suite.get("failures")) == (str(len(found)), "0")
-    assert SECRET not in certify.said() + (tmp_path / "json").read_text()
+    page, log = ((tmp_path / name).read_text() for name in ("report.html", "worker.log"))
+    assert all(name in page for name in found)
+    assert SECRET not in certify.said() + (tmp_path / "json").read_text() + page + log
 
 
 @pytest.mark.parametrize(
