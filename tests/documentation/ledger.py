@@ -46,7 +46,6 @@ _PROJECT = (
 
 NOT_RUN = {
     'runqy-harness certify . --payload \'{"text": "hello"}\'': "tests/integration/test_certify.py does",
-    "docker build --tag my-task examples/custom-image": "the image tests' fixture builds it",
     'runqy-harness certify --image my-task --payload \'{"name": "world"}\'': "wants the image above",
     "make demo": "tests/integration/test_demo.py runs what it runs",
     "make e2e": _MINUTES,
