@@ -31,6 +31,7 @@ _HELP = """usage: runqy-harness COMMAND [options]      (runqy-harness COMMAND --
   certify    your own task code through crashes, stops and odd payloads: a verdict, and advice
   chaos      workers under random load and random faults from a seed, judged by invariants
   bench      measure the worker beside those a user would pick instead
+  fleet      what a thousand workers would cost Redis, from what a few are measured to cost
 """
 
 FAILED = 1
@@ -257,6 +258,26 @@ def _bench(arguments: Sequence[str]) -> int:
         worker_command=worker_command,
     )
     return bench.run(sys.stdout, order, options.json, options.write)
+
+
+def _fleet(arguments: Sequence[str]) -> int:
+    from harness.bench import fleet_run  # noqa: PLC0415
+    from harness.stack import WORKER_COMMAND  # noqa: PLC0415
+
+    parser = Parser("fleet", "What workers and tasks cost Redis here, and what a thousand workers would.")
+    add = parser.add_argument
+    add(
+        "--workers",
+        type=values.whole(1, 200),
+        default=20,
+        metavar="N",
+        help="to measure with (default: 20); each takes 100 MB with its task process",
+    )
+    add("--worker", type=values.command, metavar="COMMAND", help="our worker, if not this environment's")
+    add("--json", type=Path, metavar="FILE", help="what was measured, as JSON")
+    options = parser.parse_args(arguments)
+    order = fleet_run.Order(workers=options.workers, worker_command=options.worker or WORKER_COMMAND)
+    return fleet_run.run(sys.stdout, order, options.json)
 
 
 def _measuring(options: argparse.Namespace) -> str:
@@ -586,6 +607,7 @@ _COMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = {
     "handlers": _handlers,
     "chaos": _chaos,
     "bench": _bench,
+    "fleet": _fleet,
     "certify": _certify,
     "e2e": _e2e,
 }
