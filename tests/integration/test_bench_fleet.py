@@ -1,4 +1,4 @@
-"""The costs of a fleet, measured on a small one; the model's sums are in ``tests/unit/test_bench_fleet.py``."""
+"""The costs of a fleet, measured on a small one; test_bench_fleet.py of the unit tests has the sums."""
 
 from pathlib import Path
 
