@@ -80,7 +80,11 @@ def test_a_task_that_takes_all_memory_dies_of_it_and_it_alone(
     # then the task says what killed its process, and so does the dossier
     assert seen.state == "archived", engine.logs(held)
     assert "SIGKILL (out of memory: cgroup oom_kill rose)" in str(seen.error)
-    crashes = engine.sh(held, "runqy-appliance crashes")
+    crashes = wait.until(
+        lambda: "SIGKILL" in (said := engine.sh(held, "runqy-appliance crashes")) and said,
+        timeout_s=20,
+        what="the dossier, which travels with a heartbeat",
+    )
     assert "SIGKILL (out of memory: cgroup oom_kill rose)" in crashes
     assert seen.task_id in crashes
 

@@ -107,7 +107,7 @@ def test_running_and_waiting_tasks_say_where_they_are(world: World, serving: Wor
 def test_a_task_in_a_queue_that_is_not_configured_is_found_by_its_lookup_or_the_list_of_queues(
     world: World, serving: WorkerProcess
 ) -> None:
-    due_s = time.time() + 600
+    due_s = time.time() + 590
     task = NewTask({}, message={"unique_key": "asynq:{other.default}:unique:x", "deadline": int(due_s) + 60})
     (task_id,) = asynq.seed_scheduled(world.db, "other.default", task, due_s=due_s)
     world.db.set("asynq:{other.default}:unique:x", task_id, ex=120)

@@ -7,7 +7,7 @@ from harness.scenarios.scene import Scene
 
 @scenario(
     budget_s=30,
-    mutations=[Mutation("looks for a file", red="a task process", env={"RUNQY_API_KEY": ""})],
+    mutations=[Mutation("looks for a file", red="before a process was ready", env={"RUNQY_API_KEY": ""})],
 )
 def play(scene: Scene) -> None:
     # given

@@ -14,7 +14,7 @@ from harness.server.config import QueueConfig
     mutations=[
         Mutation(
             "knows another place",
-            red="a task process",
+            red="before a process was ready",
             registration={"deployment": {"git_url": "http://127.0.0.1:1/nowhere.git"}},
         )
     ],

@@ -11,7 +11,7 @@ from harness.scenarios.scene import Scene
     budget_s=30,
     mutations=[
         Mutation("asks again", red="registrations", env={"RUNQY_QUEUES": "inference,other"}),
-        Mutation("no key", red="a task process", env={"RUNQY_API_KEY": "somebody-elses"}),
+        Mutation("no key", red="before a process was ready", env={"RUNQY_API_KEY": "somebody-elses"}),
     ],
 )
 def play(scene: Scene) -> None:

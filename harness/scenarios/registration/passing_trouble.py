@@ -11,7 +11,7 @@ from harness.server.faults import Fault
 @scenario(
     budget_s=30,
     mutations=[
-        Mutation("gives up", red="a task process", env={"RUNQY_BOOTSTRAP_RETRIES": "1"}),
+        Mutation("gives up", red="before a process was ready", env={"RUNQY_BOOTSTRAP_RETRIES": "1"}),
         Mutation("does not wait", red="seconds between", env={"RUNQY_BOOTSTRAP_RETRY_DELAY": "10ms"}),
     ],
 )
