@@ -332,10 +332,7 @@ def _e2e(arguments: Sequence[str]) -> int:
     add("--json", type=Path, metavar="FILE", help="outcomes with timelines")
     add("--report", type=Path, metavar="FOLDER", help="a page and a picture of what happened, for people")
     options = parser.parse_args(arguments)
-    if options.worker and options.runtime == "docker":
-        parser.error("--worker: a command is for the process runtime; --image is for containers")
-    if options.image and options.runtime == "process":
-        parser.error("--image: an image is for the docker runtime; --worker is for processes")
+    _check_place(parser, options)
     try:
         scenarios = catalogue.chosen(catalogue.every(), options.only)
     except catalogue.NoSuchScenario as exc:
@@ -360,6 +357,14 @@ def _e2e(arguments: Sequence[str]) -> int:
             report=options.report,
         ),
     )
+
+
+def _check_place(parser: Parser, options: argparse.Namespace) -> None:
+    """That ``--runtime`` is the one another worker, by ``--worker`` or ``--image``, is for."""
+    if options.worker and options.runtime == "docker":
+        parser.error("--worker: a command is for the process runtime; --image is for containers")
+    if options.image and options.runtime == "process":
+        parser.error("--image: an image is for the docker runtime; --worker is for processes")
 
 
 def _certify(arguments: Sequence[str]) -> int:
@@ -415,10 +420,7 @@ def _certify(arguments: Sequence[str]) -> int:
         parser.error(f"--queue {', '.join(options.queue)}: expected one")
     if options.no_results:
         parser.error("--no-results: results are what is judged here")
-    if options.image and options.runtime == "process":
-        parser.error("--image: an image is for the docker runtime; --worker is for processes")
-    if options.worker and options.runtime == "docker":
-        parser.error("--worker: a command is for the process runtime; --image is for containers")
+    _check_place(parser, options)
     return certify.run(
         sys.stdout,
         certify.Order(

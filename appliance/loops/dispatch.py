@@ -282,7 +282,7 @@ class Dispatcher:
             self._troubles = 0
             self._unsettled.trust()
         room, away = self._room(), self._outages.away(now_s)
-        if self._unsettled.sendable(away) or self._finished or self._sources.asks(room, now_s, away):
+        if self._unsettled.any_sendable(away) or self._finished or self._sources.asks(room, now_s, away):
             return 0
         if self._open():
             self._sources.arm()

@@ -99,6 +99,10 @@ class Unsettled:
         self._settlements.sort(key=lambda settlement: settlement.lease.queue in away)
         return [settlement for settlement in self._settlements if settlement.lease.queue not in away]
 
+    def any_sendable(self, away: Collection[str]) -> bool:
+        """Whether there is one whose queue is not away."""
+        return any(settlement.lease.queue not in away for settlement in self._settlements)
+
     def answered(
         self, sent: Sequence[Settlement], verdicts: Sequence[Verdict | None], now_s: float, *, all_sent: bool
     ) -> list[Settlement]:

@@ -2,9 +2,8 @@
 
 import contextlib
 import json
-import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,12 +12,12 @@ from typing import Any, TextIO
 import redis
 
 from harness import wait
-from harness.bench import crowd, fleet, machine
+from harness.bench import crowd, fleet
 from harness.bench.fleet import Cost, Costs
 from harness.bench.ours import Ours
+from harness.bench.room import room
 from harness.bench.tables import table
-from harness.failure import CommandFailed
-from harness.redis import RedisServer, RedisUnavailable
+from harness.redis import RedisServer
 from harness.stack import WORKER_COMMAND
 
 #: The fleets that are told of.
@@ -109,7 +108,7 @@ def _check(ours: Ours, db: redis.Redis, order: Order, costs: Costs) -> dict[str,
     }
 
 
-def _during(ours: Ours, db: redis.Redis, send: Any, tasks: int) -> Counters:
+def _during(ours: Ours, db: redis.Redis, send: Callable[[], None], tasks: int) -> Counters:
     """What was counted from before ``send`` until all its tasks were done; ``at_s`` is how long that took."""
     done, before = ours.done(), _read(db)
     send()
@@ -155,18 +154,12 @@ def _above(seen: Counters, idle: Cost, workers: int, tasks: int) -> Cost:
 
 def run(out: TextIO, order: Order, json_to: Path | None) -> int:
     """Measure and print. Raises :class:`~harness.failure.CommandFailed` where that cannot be done."""
-    with tempfile.TemporaryDirectory(prefix="runqy-fleet-") as folder:
-        try:
-            with RedisServer(Path(folder) / "redis") as server:
-                with contextlib.closing(server.client()) as db:
-                    facts = machine.facts(db)
-                measured = measure(server, Path(folder) / "ours", order)
-        except RedisUnavailable as exc:
-            raise CommandFailed(str(exc)) from exc
+    with room() as place:
+        measured = measure(place.server, place.folder / "ours", order)
     out.write("\n".join(told(measured)) + "\n")
     if json_to is not None:
         date = datetime.now(UTC).date().isoformat()
-        document = {"date": date, "machine": facts, **asdict(measured)}
+        document = {"date": date, "machine": dict(place.machine), **asdict(measured)}
         json_to.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
     return 0
 

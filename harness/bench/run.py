@@ -1,8 +1,6 @@
 """``runqy-harness bench``: the order of the measurements, told while it goes on."""
 
-import contextlib
 import json
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -17,8 +15,9 @@ from harness.bench.observer import Observer
 from harness.bench.ours import Ours
 from harness.bench.peers import PEERS, PeerContestant, environment_of
 from harness.bench.plan import Plan
+from harness.bench.room import room
 from harness.failure import CommandFailed
-from harness.redis import RedisServer, RedisUnavailable
+from harness.redis import RedisServer
 from harness.stack import WORKER_COMMAND
 from harness.story import Story
 from harness.wait import TimedOut
@@ -167,15 +166,8 @@ def run(out: TextIO, order: Order, json_to: Path | None, write_to: Path | None) 
     began_s = time.monotonic()
     story = Story(out)
     story.title("runqy-harness bench: our worker and those a user would pick instead")
-    with contextlib.ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="runqy-bench-")))
-        try:
-            server = stack.enter_context(RedisServer(folder / "redis"))
-        except RedisUnavailable as exc:
-            raise CommandFailed(str(exc)) from exc
-        bench = Bench(order, story, server, folder)
-        with contextlib.closing(server.client()) as db:
-            machine_facts = machine.facts(db)
+    with room() as place:
+        bench = Bench(order, story, place.server, place.folder)
         bench.run()
         result = report.Run(
             date=datetime.now(UTC).date().isoformat(),
@@ -185,7 +177,7 @@ def run(out: TextIO, order: Order, json_to: Path | None, write_to: Path | None) 
             peers=[name for name in order.peers if name in bench.environments],
             hows={contestant.name: contestant.how for contestant in bench.contestants},
             versions=machine.versions(bench.environments),
-            machine=machine_facts,
+            machine=place.machine,
             failures=bench.failures,
             took_s=time.monotonic() - began_s,
         )

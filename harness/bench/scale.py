@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -14,14 +13,14 @@ from typing import Any, TextIO
 import psutil
 
 from harness import asynq
-from harness.bench import crowd, machine, page, scale_report
+from harness.bench import crowd, page, scale_report
 from harness.bench.figures import OURS, Figures
 from harness.bench.observer import Observer, cpu_s
 from harness.bench.ours import QUEUE, Ours
 from harness.bench.plan import WARM_RESULTS, ScalePlan
+from harness.bench.room import room
 from harness.bench.stats import Window
-from harness.failure import CommandFailed
-from harness.redis import RedisServer, RedisUnavailable
+from harness.redis import RedisServer
 from harness.runtimes.process import WorkerProcess
 from harness.stack import WORKER_COMMAND
 from harness.story import Story
@@ -155,22 +154,15 @@ def run(out: TextIO, order: ScaleOrder, json_to: Path | None, write_to: Path | N
     began_s = time.monotonic()
     story = Story(out)
     story.title("runqy-harness bench --scale: several of our workers on one queue")
-    with contextlib.ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="runqy-bench-")))
-        try:
-            server = stack.enter_context(RedisServer(folder / "redis"))
-        except RedisUnavailable as exc:
-            raise CommandFailed(str(exc)) from exc
-        with contextlib.closing(server.client()) as db:
-            machine_facts = machine.facts(db)
-        scale = Scale(order, story, server, folder / "ours")
+    with room() as place:
+        scale = Scale(order, story, place.server, place.folder / "ours")
         scale.run()
     result = scale_report.ScaleRun(
         date=datetime.now(UTC).date().isoformat(),
         command=order.command,
         plan=order.plan,
         figures=scale.figures,
-        machine=machine_facts,
+        machine=place.machine,
         cores=os.cpu_count() or 1,
         failures=scale.failures,
         took_s=time.monotonic() - began_s,

@@ -1,7 +1,7 @@
 """What a report is made from: one run's sections, each with its timeline, and tables beside them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from harness.timeline import Event
 
@@ -39,7 +39,7 @@ class Report:
     summary: str
     made_at: str
     sections: Sequence[Section] = ()
-    tables: Sequence[Table] = field(default_factory=tuple)
+    tables: Sequence[Table] = ()
 
     @property
     def passed(self) -> bool:

@@ -23,7 +23,7 @@ body { margin: 0 auto; padding: 1.5rem 1rem 4rem; max-width: 68rem; background: 
 h1 { font-size: 1.5rem; margin: 0 } h2 { font-size: 1.1rem; margin: 2rem 0 .5rem }
 .dim { color: var(--dim) } .good { color: var(--good) } .bad { color: var(--bad) }
 .verdict { font-size: 1.15rem; font-weight: 600; margin: .5rem 0 1rem }
-details, .story { border: 1px solid var(--grid); border-radius: 8px; margin: .75rem 0; padding: .75rem 1rem }
+details { border: 1px solid var(--grid); border-radius: 8px; margin: .75rem 0; padding: .75rem 1rem }
 summary { cursor: pointer } .name { font-weight: 600 }
 .chart { overflow-x: auto } svg { min-width: 44rem; width: 100%; height: auto;
   font-family: system-ui, sans-serif }

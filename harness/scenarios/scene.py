@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import redis
 
-from harness import asynq, wait
+from harness import asynq, expect, wait
 from harness.catalogue import DIARY, handler_files
 from harness.diary import Diary
 from harness.repo import GitRepo
@@ -204,6 +204,12 @@ class Scene:
     def retried(self, ids: Sequence[str]) -> list[int]:
         """Retries charged to each."""
         return [int(self.task(task_id).message.get("retried", 0)) for task_id in ids]
+
+    def check_undisturbed(self, ids: Sequence[str]) -> None:
+        """See that these tasks were charged nothing, and that no task was begun twice."""
+        expect.equal("retries charged", self.retried(ids), [0] * len(ids))
+        begun = self.diary().begun
+        expect.true("each ran once", set(begun.values()) == {1}, begun)
 
     def diary(self, *workers: Worker) -> Diary:
         """What the task processes of these workers, or of all, wrote down; in the order of time."""

@@ -1,25 +1,22 @@
 """A restart brings the code up to the branch's tip."""
 
 from harness import expect
+from harness.catalogue import handler_files
 from harness.scenarios.scenario import Mutation, scenario
 from harness.scenarios.scene import Scene
 
 _CODE = """
-import json, sys
-import diary
-diary.opened()
-print(json.dumps({{"status": "ready"}}), flush=True)
-diary.record("ready")
-for line in sys.stdin:
-    print(json.dumps({{"task_id": json.loads(line)["task_id"], "result": "{version}"}}), flush=True)
+import raw
+
+raw.ready()
+for task in raw.tasks():
+    raw.answer(task, {version!r})
 """
 
 
 def code(version: str) -> dict[str, str]:
     """A program whose every result is its version."""
-    from harness.catalogue import handler_files  # noqa: PLC0415
-
-    return {"diary.py": handler_files("raw_echo")["diary.py"], "main.py": _CODE.format(version=version)}
+    return {**handler_files("raw_echo"), "main.py": _CODE.format(version=version)}
 
 
 @scenario(
