@@ -2,10 +2,18 @@
 #
 # Two Pythons live in it and do not see each other: the worker's packages are in /opt/runqy/venv, and the
 # base's own python3, with whatever the base brings (torch, CUDA bindings), is what task code inherits.
+#
+# A tag moves, a digest does not: give BASE_IMAGE as name:tag@sha256:… (docker-bake.hcl keeps the digest of a release,
+# and PINNED=true refuses a base without one).
 ARG BASE_IMAGE=python:3.12-slim-bookworm
 
 FROM ${BASE_IMAGE} AS builder
 USER root
+ARG BASE_IMAGE PINNED=false
+RUN case "$PINNED $BASE_IMAGE" in \
+    "false "* | "true "*@sha256:*) ;; \
+    *) echo "BASE_IMAGE is $BASE_IMAGE; with PINNED=true it has to be name:tag@sha256:digest (make pin)" >&2; exit 1 ;; \
+    esac
 # Indexes may hold credentials: they are known to this stage only, which is not part of the image.
 ARG PIP_INDEX_URL PIP_EXTRA_INDEX_URL PIP_TRUSTED_HOST
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_PROGRESS_BAR=off PIP_ROOT_USER_ACTION=ignore
@@ -35,7 +43,7 @@ RUN cd /src \
 FROM ${BASE_IMAGE}
 USER root
 # One list of trusted authorities for all: pip and git read the system's anyway, uv and httpx only when told.
-ENV HOME=/var/lib/runqy \
+ENV HOME=/var/lib/runqy/home \
     LANG=C.UTF-8 \
     RUNQY_DEPLOYMENT_DIR=/var/lib/runqy/deployment \
     RUNQY_HTTP_ADDR=0.0.0.0:8686 \
@@ -52,32 +60,37 @@ STOPSIGNAL SIGTERM
 EXPOSE 8686
 # Healthy is a worker that takes tasks; a first deployment may install packages for minutes before.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30m --retries=3 CMD ["runqy-appliance", "health"]
-ENTRYPOINT ["tini", "--", "/usr/local/bin/entrypoint.sh"]
+# It becomes tini, and that stays as process 1.
+ENTRYPOINT ["/usr/local/bin/entrypoint.sh"]
 CMD ["run"]
 # Group 0 is given what the user has, because OpenShift and `--user 12345:0` bring any uid but that group.
 # Such a uid has no name, and ssh refuses to run without one: the entrypoint adds it to extrausers' list, which
 # cannot redefine a user of the system. A volume keeps files of an earlier uid, which git distrusts unless told.
-# Of documentation the licences stay; nobody reads the rest here.
+# Of documentation the licences stay; the rest is not read here. No program lends its caller another user's rights:
+# none here is for changing users, and a setuid program is where such attacks begin.
+# A program that its user may not read is closed to that user's other programs once it runs: so is process 1.
+# HOME is beside the deployed code, not above it: task code makes files there.
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends \
         --option Dpkg::Options::=--path-exclude=/usr/share/doc/* \
         --option Dpkg::Options::=--path-include=/usr/share/doc/*/copyright \
         --option Dpkg::Options::=--path-exclude=/usr/share/locale/* \
         --option Dpkg::Options::=--path-exclude=/usr/share/man/* \
-        ca-certificates git libnss-extrausers openssh-client tini \
+        ca-certificates git git-lfs libnss-extrausers openssh-client tini \
         $(python3 -c 'import ensurepip' 2>/dev/null || echo python3-venv) \
     && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/apt /var/log/dpkg.log \
-    && useradd --uid 10001 --gid 0 --no-log-init --no-create-home --home-dir /var/lib/runqy --shell /bin/sh runqy \
-    && install -d -o runqy -g 0 -m 0770 /var/lib/runqy /var/lib/runqy/deployment /state \
+    && find / -xdev -type f -perm /6000 -exec chmod ug-s {} + \
+    && useradd --uid 10001 --gid 0 --no-log-init --no-create-home --home-dir /var/lib/runqy/home --shell /bin/sh runqy \
+    && install -d -o runqy -g 0 -m 0770 /var/lib/runqy /var/lib/runqy/deployment /var/lib/runqy/home /state \
     && install -d -m 0755 /var/lib/extrausers \
     && ln -s /tmp/.extrausers-passwd /var/lib/extrausers/passwd \
     && sed -i '/extrausers/!s/^passwd:.*/& extrausers/' /etc/nsswitch.conf \
     && git config --system --add safe.directory '*' \
+    && chmod 0111 "$(command -v tini)" \
     && ln -s /opt/runqy/venv/bin/runqy-appliance /usr/local/bin/runqy-appliance
 WORKDIR /var/lib/runqy
-# All that is ever written, so that --read-only works: deployed code and /state, both worth keeping across starts,
-# and /tmp.
-VOLUME ["/var/lib/runqy/deployment", "/state", "/tmp"]
+# Written are RUNQY_DEPLOYMENT_DIR and RUNQY_STATE_DIR, both worth a volume with a name, and /tmp. No VOLUME: each
+# `docker run` would leave three of them without a name behind, an installation in one of them.
 # A number, so that Kubernetes' runAsNonRoot can tell.
 USER 10001:0
 COPY entrypoint.sh /usr/local/bin/entrypoint.sh

@@ -4,7 +4,7 @@ SHELL := /bin/sh
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help venv system demo e2e lint types layers unit integration base image harness-image image-test test chaos bench bench-scale reference lock sbom audit clean
+.PHONY: help venv system demo e2e lint types layers check unit integration base image harness-image image-test test mutants chaos bench bench-scale bench-sizes soak reference dist lock pin sbom audit clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,26 +44,29 @@ types: venv ## Types: mypy, strict
 layers: venv ## The design's layers: import-linter
 	$(BIN)/lint-imports
 
+check: venv ## For the edit loop: lint, types, layers and the tests without I/O, within a minute
+	@$(MAKE) --no-print-directory --output-sync=target --jobs=3 unit types lint layers
+
 unit: venv ## Tests without I/O
 	$(PYTEST) tests/unit tests/wire
 
 integration: venv system ## Tests against real Redis, git, pip and processes
 	$(PYTEST) tests/contract tests/process tests/integration
 
-base: ## Make the base image runqy-appliance-base:local with debootstrap (as root)
+base: system ## Make the base image runqy-appliance-base:local with debootstrap (as root)
 	@compose/base/build.sh
 
-image: ## Build runqy-appliance:dev
+image: system ## Build runqy-appliance:dev
 	@compose/build.sh worker
 
-harness-image: ## Build runqy-harness:dev, which serves a worker in containers
+harness-image: system ## Build runqy-harness:dev, which serves a worker in containers
 	@compose/build.sh harness
 
 image-test: venv system ## Tests of the image, with a Docker engine
 	$(PYTEST) tests/image
 
-test: lint types layers system ## Everything: lint, types, layers, all tests
-	@$(BIN)/python .ci/side-by-side
+test: lint types layers system ## Everything: lint, types, layers, all tests (LANES=6 side by side)
+	@$(BIN)/python .ci/lanes.py
 
 # SEED empty is any seed: a run that fails says which it was.
 DURATION ?= 30s
@@ -71,7 +74,7 @@ WORKERS ?= 3
 chaos: venv system ## Workers under random load and faults, judged by invariants (SEED=, DURATION=30s, WORKERS=3)
 	$(BIN)/runqy-harness chaos $(if $(SEED),--seed $(SEED)) --duration $(DURATION) --workers $(WORKERS) $(CHAOS)
 
-# The worker and its peers, each in an environment of its own: what a tool of ours brings along (rich, say)
+# The worker and its peers, each in its own environment: what one of our tools brings along (rich, say)
 # would count as the worker's memory, and arq wants an older redis than it does.
 PEERS := celery rq dramatiq huey arq
 .bench/worker/.installed: pyproject.toml .venv/.installed
@@ -88,6 +91,15 @@ PEERS := celery rq dramatiq huey arq
 	done
 	@touch $@
 
+.bench/mutants/.installed: .venv/.installed
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python .bench/mutants \
+	    && $(BIN)/uv pip install --quiet --python .bench/mutants/bin/python --group mutants
+	@touch $@
+
+# Not in CI: it takes hours, and what survives is for people to judge.
+mutants: venv system .bench/mutants/.installed ## Change the worker's code bit by bit; which changes does no test notice? (MUTANTS='loops --sample 20')
+	$(BIN)/python .ci/mutants.py $(MUTANTS)
+
 bench: venv system .bench/worker/.installed .bench/.installed ## Measure the worker beside Celery, RQ, Dramatiq, Huey and arq (20 minutes; BENCH=--quick)
 	$(BIN)/runqy-harness bench --worker "$(CURDIR)/.bench/worker/bin/python -m appliance" --write docs/benchmarks.md $(BENCH)
 
@@ -95,14 +107,34 @@ bench-scale: venv system .bench/worker/.installed ## Measure 1, 2, 4 and 8 worke
 	$(BIN)/runqy-harness bench --scale --worker "$(CURDIR)/.bench/worker/bin/python -m appliance" \
 	    --write docs/benchmarks.md --json docs/many-workers.json $(BENCH)
 
+bench-sizes: venv system .bench/worker/.installed ## Measure payloads of 1 kB to 50 MB and 1 to 256 sub-queues (5 minutes; BENCH=--quick)
+	$(BIN)/runqy-harness bench --sizes --worker "$(CURDIR)/.bench/worker/bin/python -m appliance" --write docs/benchmarks.md $(BENCH)
+
+soak: venv system ## A worker under a steady load: does its memory or anything else grow (DURATION=30m, SOAK='--rate 500')
+	$(BIN)/runqy-harness soak --duration $(if $(filter command line environment,$(origin DURATION)),$(DURATION),30m) $(SOAK)
+
 reference: venv ## Write docs/configuration.md and docs/config.example.yml from the table of options
 	$(BIN)/python -m appliance.config.manual docs
+
+dist: venv ## Build what is published, sdist and wheel, into dist
+	$(BIN)/uv build --quiet
 
 lock: ## Refresh the image's locked requirements from pyproject.toml (needs uv)
 	@compose/image/lock.sh
 
-sbom: ## Write build/sbom.cdx.json: what the image installs, as CycloneDX
-	@mkdir -p build && python3 .ci/sbom.py build/sbom.cdx.json
+pin: ## Write the base image's digest into docker-bake.hcl (needs a registry)
+	@compose/image/pin.sh
+
+# SBOM_IMAGE is the image whose Debian packages are listed; without an engine there are the locks alone.
+SBOM_IMAGE ?= runqy-appliance:$(or $(IMAGE_TAG),dev)
+sbom: ## Write build/sbom.cdx.json: what is in the image, Debian's packages included, as CycloneDX (after make image)
+	@mkdir -p build
+	@if docker image inspect $(SBOM_IMAGE) >/dev/null 2>&1; then \
+	    python3 .ci/sbom.py build/sbom.cdx.json $(SBOM_IMAGE); \
+	else \
+	    echo "sbom: there is no image $(SBOM_IMAGE) here: without Debian's packages (make image)" >&2; \
+	    python3 .ci/sbom.py build/sbom.cdx.json; \
+	fi
 
 audit: venv ## Look up known vulnerabilities of what the images install
 	@$(BIN)/python .ci/audit.py

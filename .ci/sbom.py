@@ -1,27 +1,39 @@
-"""Writes the CycloneDX bill of what the image installs beside its base: the locks, name by name, with hashes.
+"""Writes the CycloneDX bill of what the image is made of: ``sbom.py TARGET [IMAGE]``.
 
-From the locks and not from an environment, because they are what the image is made of on every platform; and
-without a time or a random serial number, so that the same locks give the same file.
+Python's packages come from the locks and not from an environment, because they are what the image is made of
+on every platform. With an image, Debian's packages and the base's Python are asked of it. There is no time
+and no random serial number, so that the same locks and the same image give the same file.
 """
 
 import hashlib
 import json
 import re
+import subprocess
 import sys
 import tomllib
 import uuid
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 ROOT = Path(__file__).parents[1]
 #: Of the build's tools only this one stays in the image.
 KEPT_TOOLS = {"uv"}
+#: What an image says of itself: which Debian, which processor's packages, which Python, and each package.
+ASKED = """
+. /etc/os-release; echo "$ID-$VERSION_ID"
+python3 --version
+dpkg-query --show --showformat='${Package}\\t${Version}\\t${Architecture}\\t'\
+'${source:Package}\\t${source:Version}\\n'
+"""
 
 
-def main(target: str) -> None:
-    """Write the bill to ``target``."""
+def main(target: str, image: str = "") -> None:
+    """Write the bill to ``target``; of ``image``, if there is one, with the packages of its system."""
     worker, tools = (_locked(name) for name in ("worker.lock", "tools.lock"))
     components = [*worker, *(item for item in tools if item["name"] in KEPT_TOOLS)]
+    if image:
+        components += _system(image)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     content = json.dumps(components, sort_keys=True)
     serial = uuid.UUID(bytes=hashlib.sha256(content.encode()).digest()[:16], version=4)
@@ -54,6 +66,26 @@ def _locked(name: str) -> list[dict[str, Any]]:
     return [_component(match[1], match[2], match[3]) for match in found if match]
 
 
+def _system(image: str) -> list[dict[str, Any]]:
+    command = ["docker", "run", "--rm", "--network=none", "--entrypoint=sh", image, "-euc", ASKED]
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    release, python, *packages = said.splitlines()
+    found = [_debian(release, *line.split("\t")) for line in sorted(packages)]
+    version = python.removeprefix("Python ")
+    purl = f"pkg:generic/python@{version}"
+    interpreter = {"type": "application", "bom-ref": purl, "name": "python", "version": version, "purl": purl}
+    return [*found, interpreter]
+
+
+def _debian(
+    release: str, name: str, version: str, processor: str, source: str, source_version: str
+) -> dict[str, Any]:
+    # Vulnerabilities are listed by source package.
+    upstream = f"&upstream={quote(f'{source}@{source_version}')}" if source != name else ""
+    purl = f"pkg:deb/debian/{quote(name)}@{quote(version)}?arch={processor}&distro={release}{upstream}"
+    return {"type": "library", "bom-ref": purl, "name": name, "version": version, "purl": purl}
+
+
 def _component(name: str, version: str, rest: str) -> dict[str, Any]:
     purl = f"pkg:pypi/{name}@{version}"
     # One of these is the file that was installed: which one, the platform decides.
@@ -70,4 +102,4 @@ def _component(name: str, version: str, rest: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -10,27 +10,77 @@ import sys
 from pathlib import Path
 
 from appliance import cli
+from appliance.exits import Exit
 
 #: The commands that talk to Redis.
 _ON_GEVENT = ("run", "crashes", "explain")
+#: What structlog and httpx load where it happens to be installed, for consoles that a worker has none of: a
+#: seventh of its start, and tracebacks that look different from place to place.
+_NOT_FOR_US = ("click", "rich")
 #: Signals that mean something to a worker, and would end or suspend a program that has not asked for them.
 _DEFERRED = frozenset((signal.SIGTSTP, signal.SIGCONT, signal.SIGHUP, signal.SIGUSR1))
 
 
+def _open_missing_streams() -> None:
+    """Open what the program that started us has closed: the next socket would else be in the log's place."""
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+
+
 def main() -> int:
     """Run ``runqy-appliance`` with this process's arguments; returns the exit status."""
-    invocation = cli.parse(sys.argv[1:])
-    if invocation.command == "run":
+    _open_missing_streams()
+    options = cli.parse(sys.argv[1:])
+    if options.command == "run":
         # Importing the worker takes a while, and being stopped meanwhile is a stop like any other.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda _number, _frame: os._exit(0))
         # The others would end or suspend us; the kernel keeps them until the worker listens.
         signal.pthread_sigmask(signal.SIG_BLOCK, _DEFERRED)
-    if invocation.command in _ON_GEVENT:
-        from gevent import monkey  # noqa: PLC0415
+    if options.command in _ON_GEVENT:
+        if problem := _patch():
+            print(f"configuration: 1 problem\n  {problem}", file=sys.stderr, flush=True)
+            # At once: the interpreter's own end goes through gevent, too, and fails once more.
+            os._exit(Exit.CONFIGURATION)
+        for name in _NOT_FOR_US:
+            # An import of it fails from now on, as where it is not installed.
+            sys.modules[name] = None  # type: ignore[assignment]
+    return cli.execute(options, os.environ, Path.cwd())
 
+
+def _patch() -> str:
+    """Have gevent patch the standard library; returns what is wrong with its settings, or nothing."""
+    from importlib import metadata  # noqa: PLC0415
+
+    from gevent import config, get_hub, monkey  # noqa: PLC0415
+
+    asked = metadata.entry_points
+    metadata.entry_points = _no_plugins  # type: ignore[assignment]
+    try:
         monkey.patch_all()
-    return cli.execute(invocation, os.environ, Path.cwd())
+        # Now: the loop and the resolver are chosen when they are first used.
+        get_hub().resolver  # noqa: B018
+    except (ImportError, ValueError, TypeError) as exc:
+        named = [setting.environment_key for setting in config.settings.values()]
+        given = ", ".join(f"{name}={os.environ[name]!r}" for name in named if os.environ.get(name))
+        if not given:
+            raise
+        return f"{given}: gevent cannot be set up like this ({exc}): correct it, or do not set it"
+    finally:
+        metadata.entry_points = asked
+    return ""
+
+
+def _no_plugins(**_: str) -> tuple[()]:
+    """What is installed beside us has no say in what is patched.
+
+    gevent would ask, and for each module once more read what every installed package says of itself: a tenth
+    of a worker's start where there are a hundred of them.
+    """
+    return ()
 
 
 if __name__ == "__main__":

@@ -6,7 +6,14 @@ sleep`` bound before gevent patches the module would block the hub.
 """
 
 import time
+from collections.abc import Callable
 from typing import Protocol
+
+#: Seconds between two looks at whether something is done.
+PAUSE_S = 0.01
+#: Seconds to sleep so that everything else has a turn. Not 0: gevent may run a thousand of those before it
+#: looks at timers and descriptors again.
+TURN_S = 0.0001
 
 
 class Clock(Protocol):
@@ -36,3 +43,13 @@ class SystemClock:
     def sleep(self, seconds: float) -> None:
         """See :class:`Clock`."""
         time.sleep(seconds)
+
+
+def wait_until(done: Callable[[], bool], timeout_s: float, clock: Clock) -> bool:
+    """Let others run until ``done``; False when that takes longer than ``timeout_s``."""
+    deadline_s = clock.monotonic() + timeout_s
+    while not done():
+        if clock.monotonic() >= deadline_s:
+            return False
+        clock.sleep(PAUSE_S)
+    return True

@@ -12,6 +12,7 @@
     ├── CommandFailed                  a program we ran ended badly (deploy translates it)
     ├── StartupError                   the worker cannot begin: Redis, folder, port
     ├── StateUnusable                  the state folder does not take or give what it should
+    │   ├── StateBroken                a file of it is nothing that a worker writes
     │   └── StateHangs                 its disk does not answer at all
     ├── RedeployRefused                what runs is kept: why the new one did not take its place
     ├── ProcessError
@@ -21,7 +22,7 @@
     │   ├── QueueUnavailable           passing: Redis is away, loading, or failing over
     │   │   └── QueueNodeUnavailable   passing: so is one node of a Redis Cluster, others may be well
     │   └── QueueRejected              final: Redis understood and said no
-    └── TaskUndecodable                a stored task that nobody can make sense of
+    └── TaskUndecodable                a stored task that cannot be decoded
 
 Adapters translate what their library raises into these (``raise X from exc``), so that no
 redis, HTTP or OS error type crosses a layer. This module imports nothing of the package.
@@ -73,8 +74,16 @@ class DeploymentUnavailable(DeploymentError):
     """Raised when deploying failed for a reason that can pass (network, remote, lock held)."""
 
 
+class OutOfRoom(DeploymentUnavailable):
+    """Raised when a disk is full, or memory ran out, while something was put in place."""
+
+
 class DeploymentRejected(DeploymentError):
     """Raised when deploying the same thing again fails the same way."""
+
+
+class RepositoryGone(DeploymentRejected):
+    """Raised when the remote gives no code: repository or branch deleted or renamed, access refused."""
 
 
 class SlotInUse(DeploymentError):
@@ -82,7 +91,7 @@ class SlotInUse(DeploymentError):
 
 
 class RedeployRefused(ApplianceError):
-    """Raised when a running worker keeps what it has although it was told to deploy anew."""
+    """Raised when a running worker keeps what it has although it was asked to redeploy."""
 
 
 class CommandFailed(ApplianceError):
@@ -104,8 +113,16 @@ class StartupError(ApplianceError):
     """Raised when the worker cannot begin its work for a reason outside registration and deployment."""
 
 
+class ProtectionMissing(ApplianceError):
+    """Raised when task code could reach what the settings say it must not."""
+
+
 class StateUnusable(ApplianceError):
     """Raised when the state folder cannot be read or written: full, read-only, no locks, no permission."""
+
+
+class StateBroken(StateUnusable):
+    """Raised when a file of the state folder is nothing a worker writes: too large, or no file at all."""
 
 
 class StateHangs(StateUnusable):

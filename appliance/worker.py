@@ -1,435 +1,236 @@
 """One worker, from settings to exit status. The order of start and stop is written here and only here.
 
-Start: register every parent queue · reach Redis · heartbeat (bootstrapping) · deploy · start the
-processes and loops · heartbeat (running).
-Stop, at any moment of that: take nothing new · let running tasks finish within
-``shutdown_timeout`` · stop the processes · give back what did not finish · last heartbeat.
+Start: register every parent queue · reach Redis · heartbeat (bootstrapping) · deliver what is left in the
+state folder · deploy · start the processes and loops · heartbeat (running).
+Stop, at any moment of that: take nothing new · let running tasks finish within ``shutdown_timeout`` · stop
+the processes · return what did not finish · keep what Redis did not take · leave the set of workers.
 """
 
-import os
-import platform
-import random
-import re
 import signal
-import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import partial
-from importlib.metadata import version
 
 import gevent
-import gevent.pool
 import structlog
-from gevent.event import Event
 
-from appliance.clock import Clock, SystemClock
-from appliance.config.settings import Settings
-from appliance.control.contract import RedisEndpoint
-from appliance.control.registration import Registrar
-from appliance.control.selection import plan_queues, select
+from appliance.assembly import assemble, running
+from appliance.contracts import Contract, Contracts
 from appliance.deploy.deployment import Deployer
+from appliance.deploy.slots import Uses
 from appliance.errors import (
-    ApplianceError,
-    DeploymentError,
     ProcessDegraded,
-    ProcessError,
-    QueueError,
-    RegistrationError,
-    StartupError,
 )
-from appliance.exits import Exit
-from appliance.face import Face, Sources
-from appliance.lane import Lane, Outlets, Tools
-from appliance.loops import ticker
-from appliance.loops.heartbeat import Heartbeat, Identity, Status, Vitals
-from appliance.loops.keeper import Keeper
-from appliance.loops.redelivery import Redelivery
-from appliance.observe import log as logging
-from appliance.observe.dossier import DOSSIER_TTL_S, KEPT_DOSSIERS
-from appliance.observe.outbound import Outbound
-from appliance.observe.output import KEPT_LINES, LOGS_TTL_S, Output
-from appliance.observe.pulse import Pulses
+from appliance.event import Event
+from appliance.isolation.start import confine_tool, insist
+from appliance.lane import Lane, deploying
+from appliance.observe.answer import answer
+from appliance.observe.endpoints import Endpoints, Sources
 from appliance.observe.recent import Recent
-from appliance.observe.redaction import Redactor
-from appliance.observe.report import WorkerReport
-from appliance.observe.stacks import stack_lines
 from appliance.observe.startup import Startup, age_of_process_s
-from appliance.observe.system import SystemMetrics
-from appliance.observe.timeline import Timeline
-from appliance.queue import keys
-from appliance.queue.opening import open_line
-from appliance.queue.outbox import Outbox
-from appliance.queue.settlement import Settlement
-from appliance.redeploy import Contract, Redeployer
-from appliance.signals import Signals
+from appliance.presence import Presence
+from appliance.redeploy import Redeployer
+from appliance.relocation import Relocation
+from appliance.safekeeping import Safekeeping
+from appliance.snapshot import Status, WorkerSnapshot
+from appliance.tools import Tools
 
 log = structlog.get_logger()
 
-#: Seconds for the last heartbeat; a Redis that hangs must not hold up the end.
-GOODBYE_S = 2.0
-#: Seconds to get outcomes that Redis did not take onto the disk; it may be as sick.
-LAST_KEEP_S = 2.0
 
-_EXITS: Sequence[tuple[type[ApplianceError], Exit]] = (
-    (RegistrationError, Exit.REGISTRATION),
-    (DeploymentError, Exit.DEPLOYMENT),
-    (StartupError, Exit.STARTUP),
-    (ProcessDegraded, Exit.DEGRADED),
-    (ProcessError, Exit.STARTUP),
-)
+@dataclass
+class _Asked:
+    """What was asked of the worker by signals, or by its own failure: that is a ``stop``."""
 
-
-def run(settings: Settings, warnings: Sequence[str] = ()) -> int:
-    """Run a worker until it is told to stop; returns the exit status (:class:`~appliance.exits.Exit`).
-
-    ``warnings`` are the configuration's, logged first. What signals do is in :mod:`appliance.signals`.
-    """
-    redactor = Redactor()
-    redactor.add(settings.server.api_key, settings.git.token, settings.redis.sentinel_password)
-    recent = Recent()
-    logging.configure(settings.log, redactor, recent=recent)
-    for warning in warnings:
-        log.warning("config.warning", problem=warning)
-    worker = Worker(settings, SystemClock(), random.Random(), redactor, recent)  # noqa: S311  jitter, not secrets
-    Signals(
-        {
-            signal.SIGTERM: partial(worker.ask_to_stop, signal.SIGTERM),
-            signal.SIGINT: partial(worker.ask_to_stop, signal.SIGINT),
-            signal.SIGTSTP: partial(worker.quiet, on=True),
-            signal.SIGCONT: partial(worker.quiet, on=False),
-            signal.SIGHUP: worker.redeploy,
-            signal.SIGUSR1: worker.log_state,
-        }
-    ).listen()
-    return worker.run()
+    stop: Event = field(default_factory=Event)
+    hurry: Event = field(default_factory=Event)
+    redeploy: Event = field(default_factory=Event)
+    quiet: bool = False
 
 
 class Worker:
     """See the module."""
 
-    def __init__(
-        self, settings: Settings, clock: Clock, rng: random.Random, redactor: Redactor, recent: Recent
-    ) -> None:
-        self._settings = settings
-        self._clock = clock
-        self._redactor = redactor
-        worker_id = _worker_id(rng)
-        self._pulses = Pulses(clock)
-        self._timeline = Timeline(clock)
-        self._tools = Tools(
-            settings=settings,
-            clock=clock,
-            rng=rng,
-            redactor=redactor,
-            pulses=self._pulses,
-            timeline=self._timeline,
-            worker_id=worker_id,
-        )
-        self._identity = Identity(
-            worker_id=worker_id,
-            started_at_wall_s=clock.wall(),
-            concurrency=settings.worker.concurrency,
-            instance_id=settings.worker.instance_id,
-        )
+    def __init__(self, tools: Tools, recent: Recent) -> None:
+        settings = tools.settings
+        self._tools = tools
+        self._asked = _Asked()
         self._status = Status.BOOTSTRAPPING
-        self._lanes: list[Lane] = []
-        self._registered = False
-        self._startup = Startup(clock)
-        self._outlets: dict[RedisEndpoint, Outlets] = {}
-        self._heartbeats: list[Heartbeat] = []
-        self._keeper: Keeper | None = None
-        self._heart = gevent.pool.Group()
-        self._quiet = False
-        self._stop = Event()
-        self._hurry = Event()
-        self._redeploy = Event()
-        self._heart_stop = Event()
         self._failure: BaseException | None = None
+        #: Empty until every parent queue is registered.
+        self._contracts: tuple[Contract, ...] = ()
+        #: Those that are at work, by parent queue.
+        self._lanes: dict[str, Lane] = {}
+        self._startup = Startup(tools.clock)
+        self._presence = Presence(tools, self.snapshot)
+        folder = settings.worker.state_dir
+        self._safekeeping = Safekeeping(folder, self._lanes.values, tools) if folder else None
+        moved = self._safekeeping.moved if self._safekeeping else lambda _: None
+        self._relocation = Relocation(self._lanes.values, Contracts(tools).ask, moved, tools)
         sources = Sources(
-            report=self._report,
+            snapshot=self.snapshot,
             refresh=lambda: self._each_lane(Lane.refresh),
-            moments=self._timeline.moments,
+            moments=tools.timeline.moments,
             lines=recent.lines,
-            redact=redactor.text,
+            redact=tools.redactor.text,
         )
-        self._face = Face(settings.http.addr, sources) if settings.http.addr else None
+        self._endpoints = Endpoints(settings.http.addr, sources, tools.clock) if settings.http.addr else None
+
+    # What signals ask ----------------------------------------------------------------------------
 
     def ask_to_stop(self, number: signal.Signals) -> None:
         """Stop soon (first call) or sooner (second); called for a signal."""
-        log.info("worker.stopping", signal=number.name, hurry=self._stop.is_set())
-        if self._stop.is_set():
-            self._hurry.set()
-        self._stop.set()
+        log.info("worker.stopping", signal=number.name, hurry=self._asked.stop.is_set())
+        if self._asked.stop.is_set():
+            self._asked.hurry.set()
+        self._asked.stop.set()
 
     def quiet(self, *, on: bool) -> None:
         """Take nothing new until told otherwise; during bootstrap, from its end on."""
-        if on is self._quiet or self._stop.is_set():
+        if on is self._asked.quiet or self._asked.stop.is_set():
             return
-        self._quiet = on
-        for lane in self._lanes:
+        self._asked.quiet = on
+        for lane in self._lanes.values():
             lane.quiet(on=on)
         if on:
-            log.info("worker.quiet", running=sum(lane.in_flight for lane in self._lanes))
+            log.info("worker.quiet", running=sum(lane.in_flight for lane in self._lanes.values()))
         else:
             log.info("worker.resumed")
 
     def redeploy(self) -> None:
-        """Deploy anew beside what runs; during bootstrap, after its end."""
-        if not self._stop.is_set():
-            log.info("worker.redeploying", queues=[lane.parent for lane in self._lanes])
-            self._redeploy.set()
+        """Redeploy beside what runs; during bootstrap, after its end."""
+        if not self._asked.stop.is_set():
+            log.info("worker.redeploying", parents=[contract.parent for contract in self._contracts])
+            self._asked.redeploy.set()
+            self._relocation.hurry()
 
     def log_state(self) -> None:
         """Log all there is to know: what is held, then where every greenlet stands."""
-        vitals = self._vitals()
-        logging.answer(
-            "worker.state",
-            worker_id=self._identity.worker_id,
-            status=vitals.status.value,
-            healthy=vitals.healthy,
-            stopping=self._stop.is_set(),
-            uptime_s=round(self._clock.wall() - self._identity.started_at_wall_s, 1),
-            lanes=[lane.describe() for lane in self._lanes],
-            heartbeats=len(self._heart),
-        )
-        for line in stack_lines(self._redactor.text):
-            logging.answer("worker.stack", line=line)
+        answer(self.snapshot(), self._tools.redactor.text)
 
-    def run(self) -> int:
-        """Start, serve, stop; returns the exit status."""
+    # Start and stop ------------------------------------------------------------------------------
+
+    def run(self) -> BaseException | None:
+        """Start, serve, stop; returns what made it stop, None where it was asked to."""
         log.info(
             "worker.starting",
-            version=version("runqy-appliance"),
-            worker_id=self._identity.worker_id,
-            queues=list(self._settings.worker.queues),
-            python=platform.python_version(),
+            version=self._tools.identity.version,
+            queues=list(self._tools.settings.worker.queues),
+            python=self._tools.identity.python,
         )
         gevent.get_hub().handle_error = self._unhandled  # type: ignore[method-assign, assignment]
         bootstrap = gevent.spawn(self._bootstrap)
-        self._stop.wait()
-        # Kills what bootstrap is doing, be it a git clone or a wait; later, a redeployment under way.
+        self._asked.stop.wait()
+        # Ends whatever bootstrap is doing, a git clone or a wait; later, a redeployment under way.
         bootstrap.kill()
         self._shut_down()
-        if self._face:
-            self._face.stop()
-        return self._exit_status()
+        return self._failure
 
     def _bootstrap(self) -> None:
-        if self._face:
-            self._face.start()
+        if self._endpoints:
+            self._endpoints.start()
+        insist(self._tools.isolation)
         self._startup.add("import", age_of_process_s())
+        contracts = Contracts(self._tools)
         with self._startup.phase("register"):
-            self._register()
+            self._contracts = contracts.ask_all()
         with self._startup.phase("redis"):
-            self._reach_redis()
-        self._start_heartbeats()
-        self._mind_outbox()
-        deployer = self._make_deployer()
-        jobs = [gevent.spawn(self._start_lane, lane, deployer) for lane in self._lanes]
+            self._presence.reach(contract.redis for contract in self._contracts)
+        self._presence.begin()
+        if self._safekeeping:
+            self._safekeeping.begin(self._contracts)
+        deployer = self._deployer()
+        jobs = [gevent.spawn(self._start_lane, contract, deployer) for contract in self._contracts]
         try:
             gevent.joinall(jobs, raise_error=True)
         finally:
             gevent.killall(jobs)
         self._status = Status.RUNNING
-        if self._face:
+        if self._endpoints:
             # Now, while the task processes start, rather than at the first scrape in the middle of the work.
-            self._face.prepare()
-        log.info("worker.running", queues=[sub.name for lane in self._lanes for sub in lane.sub_queues])
-        Redeployer(lambda: self._lanes, self._ask_contract, deployer).run(self._redeploy)
+            self._endpoints.prepare()
+        log.info("worker.running", queues=[queue for one in self._contracts for queue in one.priorities])
+        following = gevent.spawn(self._relocation.run)
+        try:
+            Redeployer(self._lanes.values, contracts.ask, deployer, self._tools).run(self._asked.redeploy)
+        finally:
+            following.kill()
 
-    def _register(self) -> None:
-        for parent in plan_queues(self._settings.worker.queues):
-            registration, sub_queues = self._ask_contract(parent)
-            log.info(
-                "worker.registered",
-                queue=parent,
-                sub_queues={sub.name: sub.priority for sub in sub_queues},
-                redis=f"{registration.redis.host}:{registration.redis.port}",
-                mode=registration.deployment.mode.value,
-                vaults=sorted(registration.vaults),
-            )
-            outlets = self._outlets.setdefault(registration.redis, self._make_outlets())
-            lane = Lane(registration, sub_queues, self._tools, outlets)
-            lane.quiet(on=self._quiet)
-            self._lanes.append(lane)
-        self._registered = True
-
-    def _ask_contract(self, parent: str) -> Contract:
-        settings = self._settings
-        registrar = Registrar(
-            settings.server, settings.bootstrap, self._clock, version("runqy-appliance"), self._tools.rng
-        )
-        registration = registrar.register(parent).reaching_redis(settings.redis)
-        self._redactor.add(registration.redis.password, registration.git_token, *registration.vaults.values())
-        sub_queues, warnings = select(registration, plan_queues(settings.worker.queues)[parent])
-        self._redactor.publish(parent, *(sub.name for sub in sub_queues))
-        for vault, problem in self._redactor.remarks(registration.vaults):
-            log.warning("vault.value_is_common", queue=parent, vault=vault, problem=problem)
-        if settings.redis.certified and not registration.redis.use_tls:
-            problem = "certificates for Redis are set but not used: the server says it has no TLS"
-            log.warning("registration.no_tls", queue=parent, problem=problem)
-        for warning in warnings:
-            log.warning("registration.queue_unknown", queue=parent, problem=warning)
-        return registration, sub_queues
-
-    def _make_outlets(self) -> Outlets:
-        worker_id = self._identity.worker_id
-        lines = Outbound(keys.worker_logs(worker_id), KEPT_LINES, LOGS_TTL_S)
-        crashes = Outbound(keys.worker_crashes(worker_id), KEPT_DOSSIERS, DOSSIER_TTL_S)
-        return Outlets(Output(self._clock, self._redactor.text, lines), crashes)
-
-    def _reach_redis(self) -> None:
-        attempts = 1 + self._settings.bootstrap.retries
-        for endpoint in self._outlets:
-            line = open_line(endpoint, f"runqy-appliance:{self._identity.worker_id}:start")
-            for attempt in range(1, attempts + 1):
-                try:
-                    line.call("PING")
-                    break
-                except QueueError as exc:
-                    log.warning("redis.unreachable", attempt=attempt, of=attempts, error=str(exc))
-                    if attempt == attempts:
-                        raise StartupError(f"gave up after {attempts} attempts: {exc}") from exc
-                self._clock.sleep(self._settings.bootstrap.retry_delay_s)
-            line.close()
-
-    def _start_heartbeats(self) -> None:
-        system = SystemMetrics(self._clock)
-        for endpoint, outlets in self._outlets.items():
-            line = open_line(endpoint, f"runqy-appliance:{self._identity.worker_id}:heartbeat")
-            outbound = (outlets.output.outbound, outlets.crashes)
-            heartbeat = Heartbeat(line, self._identity, self._vitals, outbound, system, self._clock)
-            self._heartbeats.append(heartbeat)
-            pulse = self._pulses.new("heartbeat")
-            self._heart.spawn(ticker.run, pulse, heartbeat.tick, self._heart_stop)
-
-    def _mind_outbox(self) -> None:
-        """Deliver what dead workers left, before it is too late for it, and keep what we may leave."""
-        folder = self._settings.worker.state_dir
-        if folder is None:
-            return
-        brokers = {
-            (lane.endpoint.identity, sub.name): broker
-            for lane in self._lanes
-            for broker in [lane.deliverer()]
-            for sub in lane.sub_queues
-        }
-        redelivery = Redelivery(folder, brokers, self._clock)
-        redelivery.tick()
-        self._keeper = Keeper(Outbox(folder, self._identity.worker_id), self._outcomes, self._clock)
-        self._heart.spawn(ticker.run, self._pulses.new("keeper"), self._keeper.tick, self._heart_stop)
-        self._heart.spawn(ticker.run, self._pulses.new("redelivery"), redelivery.tick, self._heart_stop)
-
-    def _outcomes(self) -> list[tuple[str, Settlement]]:
-        return [(lane.endpoint.identity, outcome) for lane in self._lanes for outcome in lane.outcomes()]
-
-    def _make_deployer(self) -> Deployer:
-        settings = self._settings
+    def _deployer(self) -> Deployer:
+        settings, tools = self._tools.settings, self._tools
+        confine = partial(confine_tool, settings, tools.confinement)
         return Deployer(
-            settings.deployment, settings.bootstrap, settings.git, self._clock, self._redactor.text
+            settings.deployment, settings.bootstrap, settings.git, tools.clock, tools.redactor.text, confine
         )
 
-    def _start_lane(self, lane: Lane, deployer: Deployer) -> None:
+    def _start_lane(self, contract: Contract, deployer: Deployer) -> None:
+        spec, token, uses = contract.registration.deployment, contract.registration.git_token, Uses()
         with self._startup.phase("deploy"):
-            lane.deploy(deployer)
-        lane.start(self._changed)
+            deployed = deployer.deploy(contract.parent, spec, token, uses, may_stay=True)
+        what, outlets = running(contract, deployed, self._tools), self._presence.outlets(contract.redis)
+        lane = self._lanes[contract.parent] = assemble(what, uses, self._tools, outlets, self._changed)
+        lane.quiet(on=self._asked.quiet)
+        lane.start()
 
-    def _shown_status(self) -> Status:
-        return Status.QUIET if self._quiet and self._status is Status.RUNNING else self._status
+    def _shut_down(self) -> None:
+        self._each_lane(lambda lane: lane.drain(self._asked.hurry))
+        self._each_lane(Lane.stop)
+        if self._safekeeping:
+            self._safekeeping.finish()
+        self._status = Status.STOPPED
+        self._presence.leave()
+        if self._endpoints:
+            self._endpoints.stop()
 
-    def _vitals(self) -> Vitals:
-        states = {lane.parent: lane.runner.state() for lane in self._lanes if lane.runner is not None}
-        return Vitals(
-            status=self._shown_status(),
-            healthy=all(lane.healthy for lane in self._lanes),
-            queues={sub.name: sub.priority for lane in self._lanes for sub in lane.sub_queues},
-            recovery={
-                parent: {
-                    "state": state.recovery,
-                    "consecutive_fails": state.consecutive_fails,
-                    "total_restarts": state.total_restarts,
-                }
-                for parent, state in states.items()
-            },
-            commits={lane.parent: lane.commit for lane in self._lanes if lane.deployed},
-            redeployed={lane.parent: lane.redeployed for lane in self._lanes if lane.redeployed},
-        )
+    # While it runs -------------------------------------------------------------------------------
 
-    def _report(self) -> WorkerReport:
-        return WorkerReport(
-            status=self._shown_status().value,
-            stopping=self._stop.is_set(),
-            lanes=tuple(lane.report() for lane in self._lanes) if self._registered else (),
-            stuck=tuple(self._pulses.troubles()),
-            worker_id=self._identity.worker_id,
-            version=version("runqy-appliance"),
-            python=platform.python_version(),
-            instance_id=self._identity.instance_id,
-            started_at_wall_s=self._identity.started_at_wall_s,
-            now_wall_s=self._clock.wall(),
+    def snapshot(self) -> WorkerSnapshot:
+        """The worker at this moment."""
+        return WorkerSnapshot(
+            identity=self._tools.identity,
+            status=self._status,
+            quiet=self._asked.quiet,
+            stopping=self._asked.stop.is_set(),
+            parents=tuple(
+                self._lanes[one.parent].snapshot()
+                if one.parent in self._lanes
+                else deploying(one, redis_reached="redis" in self._startup.phases)
+                for one in self._contracts
+            ),
+            stuck=tuple(self._tools.pulses.problems()),
+            now_wall_s=self._tools.clock.wall(),
             startup=self._startup.phases,
-            outbox_bytes=self._keeper.size_bytes if self._keeper else 0,
+            started=self._startup.total_s is not None,
+            outbox_bytes=self._safekeeping.size_bytes if self._safekeeping else 0,
+            isolation=self._tools.isolation,
+            log_lines_lost=self._tools.log_lost(),
         )
 
     def _changed(self) -> None:
-        self._mind_degraded()
-        ready = self._startup.total_s is None and all(lane.ready for lane in self._lanes)
-        if ready and self._registered and not self._stop.is_set():
+        """A task process became ready, or is not any more."""
+        parents = self.snapshot().parents
+        policy = self._tools.settings.recovery.degraded_policy
+        if policy == "exit" and all(parent.recovery == "degraded" for parent in parents):
+            self._fail(ProcessDegraded("no task process is left to run tasks"))
+        first = self._startup.total_s is None and not self._asked.stop.is_set()
+        if first and all(parent.ready for parent in parents):
             self._startup.done()
             log.info("worker.ready", seconds=self._startup.total_s, **self._startup.phases)
 
-    def _mind_degraded(self) -> None:
-        if self._settings.recovery.degraded_policy == "exit" and all(lane.degraded for lane in self._lanes):
-            self._fail(ProcessDegraded("no task process is left to run tasks"))
+    def _each_lane(self, do: Callable[[Lane], None]) -> None:
+        gevent.joinall([gevent.spawn(do, lane) for lane in self._lanes.values()], raise_error=True)
 
     def _fail(self, why: BaseException) -> None:
         self._failure = self._failure or why
-        self._stop.set()
+        self._asked.stop.set()
 
     def _unhandled(
         self, context: object, kind: type[BaseException], value: BaseException | None, _traceback: object
     ) -> None:
-        """Take what ended a greenlet and was caught by nobody: a worker that lacks one is no worker.
+        """Stop because of what ended a greenlet and was not caught: a worker that lacks one is no worker.
 
         gevent's hub calls this (``Hub.handle_error``) with the greenlet as ``context``. Of a thread's
         error, too, with the thread's function: that one is raised where its result is waited for.
         """
         if not isinstance(context, tuple) and not issubclass(kind, gevent.GreenletExit):
             self._fail(value or kind())
-
-    def _shut_down(self) -> None:
-        self._each_lane(lambda lane: lane.drain(self._hurry))
-        self._each_lane(Lane.stop)
-        if self._keeper is not None:
-            self._keeper.last(LAST_KEEP_S)
-        self._status = Status.STOPPED
-        self._heart_stop.set()
-        self._heart.join(timeout=1.0)
-        self._heart.kill()
-        goodbyes = [gevent.spawn(self._say_goodbye, heartbeat) for heartbeat in self._heartbeats]
-        gevent.joinall(goodbyes, timeout=GOODBYE_S)
-        gevent.killall(goodbyes)
-
-    def _say_goodbye(self, heartbeat: Heartbeat) -> None:
-        try:
-            heartbeat.last()
-        except QueueError as exc:
-            log.warning("heartbeat.last_failed", error=str(exc))
-
-    def _each_lane(self, do: Callable[[Lane], None]) -> None:
-        gevent.joinall([gevent.spawn(partial(do, lane)) for lane in self._lanes], raise_error=True)
-
-    def _exit_status(self) -> int:
-        if self._failure is None:
-            log.info("worker.stopped")
-            return Exit.OK
-        for kind, status in _EXITS:
-            if isinstance(self._failure, kind):
-                log.error("worker.failed", reason=str(self._failure), exit_status=int(status))
-                return status
-        log.error("worker.failed", exc_info=self._failure, exit_status=int(Exit.INTERNAL))
-        return Exit.INTERNAL
-
-
-def _worker_id(rng: random.Random) -> str:
-    host = re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname()) or "unknown"
-    return f"{host}-{os.getpid()}-{rng.randrange(16**8):08x}"

@@ -1,8 +1,9 @@
 #!/bin/sh
 # Builds an image of this project: `compose/build.sh worker` or `compose/build.sh harness`.
 #
-# BASE_IMAGE     the base; default: python:3.12-slim-bookworm if it is here, else the one made here before, else
-#                pull the former, else make the latter
+# BASE_IMAGE     the base; default: python:3.12-slim-bookworm (at the digest that docker-bake.hcl keeps, if it does) if
+#                it is here, else the one made here before, else pull the former, else make the latter
+# PINNED         true: refuse a base that is not named by its digest
 # IMAGE_TAG      the tag (dev), for more than one checkout on a machine
 # PULL_TIMEOUT   seconds a pull may take (120)
 # PIP_INDEX_URL, PIP_EXTRA_INDEX_URL, PIP_TRUSTED_HOST, http_proxy, https_proxy, no_proxy
@@ -10,7 +11,8 @@
 set -eu
 cd "$(dirname "$0")/.."
 
-public_base=python:3.12-slim-bookworm
+digest=$(sed -n '/^variable "BASE_DIGEST"/,/^}/s/.*default *= *"\(.*\)".*/\1/p' docker-bake.hcl)
+public_base=python:3.12-slim-bookworm${digest:+@$digest}
 local_base=runqy-appliance-base:local
 
 say() { echo "image: $*"; }
@@ -60,7 +62,7 @@ for option in index-url extra-index-url trusted-host; do
     fi
 done
 set --
-for name in PIP_INDEX_URL PIP_EXTRA_INDEX_URL PIP_TRUSTED_HOST http_proxy https_proxy no_proxy; do
+for name in PINNED PIP_INDEX_URL PIP_EXTRA_INDEX_URL PIP_TRUSTED_HOST http_proxy https_proxy no_proxy; do
     if printenv "$name" >/dev/null; then
         set -- "$@" --build-arg "$name"
     fi
@@ -72,6 +74,8 @@ revision=$(git describe --always --abbrev=40 --exclude '*' --dirty 2>/dev/null |
 if created=$(git log -1 --format=%cI 2>/dev/null); then
     set -- "$@" --label "org.opencontainers.image.created=$created"
 fi
+# Which bytes the name stood for: a registry's digest, or of a base that was made here its id.
+base_digest=$(docker image inspect --format '{{if .RepoDigests}}{{index .RepoDigests 0}}{{else}}{{.Id}}{{end}}' "$base" 2>/dev/null || true)
 say "building $tag $version ($revision) on $base"
 previous=$(docker image inspect --format '{{.Id}}' "$tag" 2>/dev/null || true)
 docker build --file "$dockerfile" --tag "$tag" \
@@ -79,6 +83,7 @@ docker build --file "$dockerfile" --tag "$tag" \
     --label "org.opencontainers.image.version=$version" \
     --label "org.opencontainers.image.revision=$revision" \
     --label "org.opencontainers.image.base.name=$base" \
+    --label "org.opencontainers.image.base.digest=${base_digest##*@}" \
     "$@" .
 say "$tag is ready"
 if [ -n "$previous" ] && [ "$previous" != "$(docker image inspect --format '{{.Id}}' "$tag")" ]; then

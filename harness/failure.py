@@ -1,6 +1,8 @@
 """How a command of the harness ends when it does not end well."""
 
 import signal
+from collections.abc import Callable
+from types import FrameType
 
 
 class CommandFailed(Exception):
@@ -8,8 +10,16 @@ class CommandFailed(Exception):
 
 
 class Interrupted(BaseException):
-    """SIGINT or SIGTERM came; not an Exception, so that nobody on the way up takes it for a failure."""
+    """A signal came that ends a command; not an Exception, so that no handler takes it for a failure."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
         self.number = number
+
+
+def on_interruption(handler: "Callable[[int, FrameType | None], object] | signal.Handlers") -> None:
+    """Have the signals that end a command handled: Ctrl-C, an orchestrator's, a closed terminal's."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        # nohup's: a command that it runs survives its terminal.
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, handler)

@@ -26,13 +26,14 @@ def until(
     diagnose: Callable[[], str] = _nothing_known,
     *,
     longest_pause_s: float = LONGEST_PAUSE_S,
+    fatal: tuple[type[Exception], ...] = (),
 ) -> T:
     """Call ``check`` until it returns something true, and return that.
 
     An exception from ``check`` counts as "not yet", so that a check may look at things that do
-    not exist so far; :class:`TimedOut` shows the last one. ``what`` completes "waited for …",
-    ``diagnose`` is asked once, when time is up, for what helps to see why (a log's tail). A
-    shorter ``longest_pause_s`` is for those who measure when it came about.
+    not exist so far; :class:`TimedOut` shows the last one. Those of ``fatal`` end the waiting.
+    ``what`` completes "waited for …", ``diagnose`` is asked once, when time is up, for what
+    helps to see why (a log's tail). A shorter ``longest_pause_s`` is for measuring when it came about.
     """
     deadline = time.monotonic() + timeout_s
     pause_s = FIRST_PAUSE_S
@@ -41,6 +42,8 @@ def until(
         value: T | None = None
         try:
             value = check()
+        except fatal:
+            raise
         except Exception as exc:  # noqa: BLE001  whatever it is, it is reported when time is up
             error = exc
         else:

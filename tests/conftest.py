@@ -5,13 +5,42 @@ from gevent import monkey
 monkey.patch_all()
 
 import os  # noqa: E402
+from collections.abc import Generator  # noqa: E402
 
+import hypothesis  # noqa: E402
 import pytest  # noqa: E402
+
+# An example that takes long says that the machine is busy, not that the code is wrong.
+hypothesis.settings.register_profile("busy machine", deadline=None)
+hypothesis.settings.load_profile("busy machine")
 
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test sees the settings of whoever runs it."""
+    """No test sees the settings of the user who runs it."""
     for name in list(os.environ):
         if name.startswith("RUNQY_"):
             monkeypatch.delenv(name)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whichever of these tests comes first builds the image, from nothing where need be."""
+    for item in items:
+        if item.get_closest_marker("image") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(1500))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A test that failed shows how the logs of its workers end, and where all of them are."""
+    report = yield
+    world = getattr(item, "funcargs", {}).get("world")
+    if report.failed and report.when == "call" and hasattr(report.longrepr, "addsection"):
+        said = str(report.longrepr)
+        for worker in getattr(world, "workers", ()):
+            # What waited in vain has shown it already.
+            if worker.tail() not in said:
+                title = f"the log of {worker.name} ends (all: {worker.log_path})"
+                report.longrepr.addsection(title, worker.tail())
+    return report

@@ -7,13 +7,15 @@ merge keys are refused, because a key that comes from elsewhere has no position 
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 import yaml
 from yaml.reader import ReaderError
 
 from appliance.config.findings import Findings, Found
-from appliance.config.options import OPTION_OF_PATH, SECTIONS, Option, did_you_mean
-from appliance.config.substitution import substitute
+from appliance.config.option import SECTIONS, Option
+from appliance.config.options import OPTION_OF_PATH, did_you_mean
+from appliance.config.substitution import sole_reference, substitute
 
 _TAG = "tag:yaml.org,2002:"
 _PLAIN_TAGS = {_TAG + name for name in ("str", "int", "float", "bool", "null", "timestamp", "value")}
@@ -53,9 +55,17 @@ def _read_section(
             hint = did_you_mean(path, tuple(OPTION_OF_PATH))
             findings.warnings.append(f"{position} {path}: unknown key, ignored{hint}")
             continue
-        found = _found(OPTION_OF_PATH[path], f"{position} {path}", position.rpartition(":")[0], node, environ)
+        option = OPTION_OF_PATH[path]
+        if not option.required and (name_unset := _unset(node, environ)):
+            # The Go worker reads such a value as empty, which is "not set".
+            findings.warnings.append(
+                f"{position} {path}: refers to {name_unset}, which is not set: the default applies"
+            )
+            continue
+        found = _found(option, f"{position} {path}", position.rpartition(":")[0], node, environ)
         if found is not None:
-            findings.found[path] = found
+            proper_name = option.path if path in option.go_names else ""
+            findings.found[path] = replace(found, proper_name=proper_name)
 
 
 def _found(
@@ -72,10 +82,16 @@ def _found(
     return Found(text, f"{label}={option.show_raw(text)}", origin) if text else None
 
 
+def _unset(node: yaml.Node, environ: Mapping[str, str]) -> str:
+    """The name of the variable, if the value is one reference and the variable is not set; else empty."""
+    name = sole_reference(node.value) if isinstance(node, yaml.ScalarNode) else None
+    return name if name and name not in environ else ""
+
+
 def _text(node: yaml.Node, environ: Mapping[str, str]) -> str:
     """Return a scalar as it was written, with variables filled in; raises ValueError."""
     if not isinstance(node, yaml.ScalarNode):
-        raise ValueError("it has a structure of its own")  # noqa: TRY004 - the file's fault, not a type's
+        raise ValueError("expected a single value, got a section")  # noqa: TRY004 - the file's fault, not a type's
     if node.tag not in _PLAIN_TAGS:
         raise ValueError("it has a YAML tag")
     if _is_null(node):
@@ -86,7 +102,7 @@ def _text(node: yaml.Node, environ: Mapping[str, str]) -> str:
 def _entries(
     mapping: yaml.MappingNode, name: str, prefix: str, findings: Findings
 ) -> Iterator[tuple[str, str, yaml.Node]]:
-    """Yield (path, position, value) of each entry; reports keys that are doubled or no plain text."""
+    """Yield (path, position, value) of each entry; reports keys given twice or not plain text."""
     seen: dict[str, str] = {}
     for key, value in mapping.value:
         position = f"{name}:{key.start_mark.line + 1}:{key.start_mark.column + 1}"

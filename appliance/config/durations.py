@@ -1,8 +1,8 @@
-"""Durations in Go's notation, because the file and the variables are shared with a Go worker.
+"""Durations in Go's notation, because the file and the variables are shared with a Go worker. Pure.
 
 Grammar and units are those of Go's ``time.ParseDuration``: an optional sign, then numbers with a
 unit each (``1h30m``, ``1.5h``, ``500ms``), or a bare ``0``. Like there, digits below a nanosecond
-are cut off. Unlike there, more than ten years is refused: nobody means it.
+are cut off. Unlike there, more than ten years is refused: it can only be a mistake.
 """
 
 import re

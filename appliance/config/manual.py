@@ -8,7 +8,8 @@ from inspect import cleandoc
 from pathlib import Path
 from textwrap import wrap
 
-from appliance.config.options import OPTIONS, SECTIONS, Option
+from appliance.config.option import SECTIONS, Option
+from appliance.config.options import OPTIONS
 
 #: What the files are called in the folder of documents.
 PAGE, EXAMPLE = "configuration.md", "config.example.yml"
@@ -95,9 +96,12 @@ def _row(option: Option) -> str:
 def _relations(option: Option) -> list[str]:
     lines = []
     if option.at_most:
-        lines.append(f"At most `{option.at_most}`.")
+        lines.append(f"At most {'half of ' if option.at_most.half else ''}`{option.at_most.path}`.")
     if option.needs:
         lines.append(f"Needs `{option.needs}`.")
+    if option.go_names:
+        names = ", ".join(f"`{name}`" for name in option.go_names)
+        lines.append(f"Understood by the Go worker's name too: {names}.")
     if option.secret:
         lines.append("Secret: masked wherever it would be shown.")
     return lines

@@ -1,129 +1,24 @@
-"""Every option, once: parsing, hints, ``--help``, ``config`` and the reference derive from this table.
+"""Every option, once: parsing, hints, ``--help``, ``config`` and the reference derive from this table. Pure.
 
 An option's default is the one of its field in :mod:`appliance.config.settings`; a field without a
 default makes the option required. The specification's names, bounds and meanings are kept.
 """
 
-from dataclasses import MISSING, dataclass, fields
 from difflib import get_close_matches
-from enum import StrEnum
-from typing import Any
 
-from appliance.config.kinds import (
-    MASK,
+from appliance.config.kinds.places import (
     Addresses,
-    Boolean,
-    Choice,
-    Duration,
     FilePath,
-    Integer,
-    Kind,
+    Folders,
+    Hosts,
     ListenAddress,
-    Number,
     QueueFolder,
-    QueueNames,
     ServerUrl,
-    Size,
-    Word,
-    quoted,
-    without_credentials,
 )
+from appliance.config.kinds.quantities import Duration, Integer, Number, Size
+from appliance.config.kinds.words import Boolean, Choice, QueueNames, Word
+from appliance.config.option import Bound, Option, Origin
 from appliance.config.settings import Settings
-
-#: What a source gives: text, or a list of texts where the file has a list.
-Raw = str | tuple[str, ...]
-
-#: The settings' classes by section of the file.
-SECTIONS: dict[str, Any] = {section.name: section.type for section in fields(Settings)}
-
-
-class Origin(StrEnum):
-    """Whose idea a setting is."""
-
-    SPECIFICATION = "specification"
-    #: The specification has no variable for it, only a key.
-    SPECIFIED_KEY = "specification (the variable: ours)"
-    #: The specification has no key for it, only a variable.
-    SPECIFIED_VARIABLE = "specification (the key: ours)"
-    OURS = "ours"
-
-
-@dataclass(frozen=True)
-class Option:
-    """One setting.
-
-    ``path`` is its place in the file (``section.key``), ``aliases`` other places that mean the
-    same; ``from_file`` adds a variable ``<variable>_FILE`` that names a file whose content is the
-    value; ``at_most`` is the path of an option whose value this one's must not exceed, ``needs`` of one
-    without which this one means nothing, ``without`` of one that must not be set where this one is true;
-    ``origin`` says whose idea it is.
-    """
-
-    path: str
-    variable: str
-    kind: Kind
-    doc: str
-    secret: bool = False
-    from_file: bool = False
-    aliases: tuple[str, ...] = ()
-    at_most: str = ""
-    needs: str = ""
-    without: str = ""
-    origin: Origin = Origin.OURS
-
-    @property
-    def section(self) -> str:
-        """The section of the file, which is also the field of ``Settings``."""
-        return self.path.partition(".")[0]
-
-    @property
-    def field(self) -> str:
-        """The field of the section's settings; durations and sizes carry their unit there."""
-        key = self.path.partition(".")[2]
-        suffix = {Duration: "_s", Size: "_bytes"}.get(type(self.kind), "")
-        return f"{key}{suffix}"
-
-    @property
-    def default(self) -> Any:
-        """The value that applies where no source gives one; None also where it is required."""
-        default = self._field_default()
-        return None if default is MISSING else default
-
-    @property
-    def required(self) -> bool:
-        """Whether the worker cannot start without it."""
-        return self._field_default() is MISSING
-
-    @property
-    def file_variable(self) -> str | None:
-        """The variable naming a file that holds the value, for options that have one."""
-        return f"{self.variable}_FILE" if self.from_file else None
-
-    def parse(self, raw: Raw) -> Any:
-        """Return the value of ``raw``; raises ValueError, its text what is wrong beside ``kind.allowed``."""
-        if isinstance(raw, str):
-            return self.kind.parse(raw)
-        if isinstance(self.kind, QueueNames):
-            return self.kind.parse_items(raw)
-        raise ValueError("it is a list")
-
-    def show(self, value: Any) -> str:
-        """Return a parsed value for people: as they would write it, masked where secret."""
-        if value is None:
-            return "not set"
-        return MASK if self.secret else self.kind.show(value)
-
-    def show_raw(self, raw: Raw) -> str:
-        """Return what a source gave, for a problem line: quoted, masked where secret."""
-        if self.secret:
-            return MASK
-        if not isinstance(raw, str):
-            return "[" + ", ".join(map(quoted, raw)) + "]"
-        return quoted(without_credentials(raw) if isinstance(self.kind, ServerUrl) else raw)
-
-    def _field_default(self) -> Any:
-        return next(field.default for field in fields(SECTIONS[self.section]) if field.name == self.field)
-
 
 OPTIONS: tuple[Option, ...] = (
     Option(
@@ -143,47 +38,63 @@ OPTIONS: tuple[Option, ...] = (
         origin=Origin.SPECIFICATION,
     ),
     Option(
+        "server.previous_api_key",
+        "RUNQY_PREVIOUS_API_KEY",
+        Word(8192, ascii_only=True),
+        "The key before that one: outcomes that workers with it left in the state folder are delivered, too.",
+        secret=True,
+        from_file=True,
+    ),
+    Option(
         "worker.queues",
         "RUNQY_QUEUES",
         QueueNames(),
         "The queues to serve, comma-separated: a parent (inference) means all its sub-queues, "
         "a sub-queue (inference.high) only itself. The file takes a list too.",
         aliases=("worker.queue",),
+        go_names=("RUNQY_QUEUE",),
         origin=Origin.SPECIFICATION,
     ),
     Option(
         "worker.queue_strategy",
         "RUNQY_QUEUE_STRATEGY",
         Choice(("strict", "weighted")),
-        "What sub-queues' priorities mean: the higher one always goes first and equals take turns (strict), "
-        "or each gets as many tasks as its priority says (weighted).",
+        "What priorities of sub-queues mean. strict: the higher priority is served first, equal ones take "
+        "turns. weighted: each sub-queue is served in proportion to its priority.",
     ),
     Option(
         "worker.concurrency",
         "RUNQY_CONCURRENCY",
         Integer(1, 10_000, "tasks"),
-        "How many tasks are worked on at a time.",
+        "How many tasks of a parent queue run at the same time.",
         origin=Origin.SPECIFICATION,
     ),
     Option(
         "worker.shutdown_timeout",
         "RUNQY_SHUTDOWN_TIMEOUT",
         Duration("1ms", "24h", zero="at once"),
-        "How long running tasks may go on after SIGTERM or SIGINT before they are given back.",
+        "How long running tasks may go on after SIGTERM or SIGINT before they are returned to the queue.",
         origin=Origin.SPECIFICATION,
     ),
     Option(
         "worker.stop_grace",
         "RUNQY_STOP_GRACE",
         Duration("1s", "24h"),
-        "How long after SIGTERM whoever runs the worker kills it (docker run --stop-timeout, "
-        "terminationGracePeriodSeconds); too short for the times above and below is warned of at start.",
+        "How long after SIGTERM the orchestrator kills the worker (docker run --stop-timeout, "
+        "terminationGracePeriodSeconds); a worker that may need longer to stop warns at its start.",
     ),
     Option(
         "worker.lease_duration",
         "RUNQY_LEASE_DURATION",
         Duration("2s", "1h"),
-        "How long a task stays ours without a sign of life; others recover it after that.",
+        "How long a task stays with a worker that is silent; another worker recovers it after that.",
+    ),
+    Option(
+        "worker.lease_extend_interval",
+        "RUNQY_LEASE_EXTEND_INTERVAL",
+        Duration("100ms", "30m"),
+        "How often the leases of running tasks are extended; if not set, three times per lease.",
+        at_most=Bound("worker.lease_duration", half=True),
     ),
     Option(
         "worker.instance_id",
@@ -195,8 +106,8 @@ OPTIONS: tuple[Option, ...] = (
         "worker.state_dir",
         "RUNQY_STATE_DIR",
         FilePath("a folder that is writable or can be made", folder=True),
-        "Where outcomes that Redis does not take are kept, so that they survive the worker's death; if not "
-        "set, in memory only. Workers of one machine may share it.",
+        "Where outcomes that Redis has not accepted are kept, so that they survive a crash of the worker; if "
+        "not set, in memory only. Workers of one machine may share it.",
     ),
     Option(
         "redis.username",
@@ -228,7 +139,7 @@ OPTIONS: tuple[Option, ...] = (
         "RUNQY_REDIS_SENTINELS",
         Addresses(26_379),
         "Redis Sentinels, comma-separated, to be asked where Redis is; what the server says of that is "
-        "then not used. One that wants a password gets that of Redis, unless it has one of its own.",
+        "then not used. One that wants a password gets that of Redis unless another is set.",
         needs="redis.sentinel_master",
     ),
     Option(
@@ -262,10 +173,19 @@ OPTIONS: tuple[Option, ...] = (
         without="redis.sentinels",
     ),
     Option(
+        "redis.ask_server_after",
+        "RUNQY_REDIS_ASK_SERVER_AFTER",
+        Duration("1s", "24h"),
+        "How long Redis has to be unavailable before the server is asked again where it is; where it does "
+        "not accept the password, the server is asked at once.",
+    ),
+    Option(
         "deployment.dir",
         "RUNQY_DEPLOYMENT_DIR",
-        FilePath("a folder that is writable or can be made", folder=True),
-        "Where task code is cloned to, one folder a parent queue.",
+        FilePath(
+            "a folder that is writable or can be made, without a colon", folder=True, holds_programs=True
+        ),
+        "Where task code is cloned to, one folder per parent queue.",
         origin=Origin.SPECIFICATION,
     ),
     Option(
@@ -283,6 +203,13 @@ OPTIONS: tuple[Option, ...] = (
         origin=Origin.SPECIFICATION,
     ),
     Option(
+        "deployment.installer",
+        "RUNQY_INSTALLER",
+        Choice(("auto", "pip")),
+        "What installs packages: auto is uv where it is there and the packages of the base Python are not "
+        "seen, else pip. Poetry's own projects are installed by Poetry, where that is there.",
+    ),
+    Option(
         "recovery.enabled",
         "RUNQY_RECOVERY_ENABLED",
         Boolean(),
@@ -293,36 +220,36 @@ OPTIONS: tuple[Option, ...] = (
         "recovery.max_restarts",
         "RUNQY_RECOVERY_MAX_RESTARTS",
         Integer(0, 1_000_000, "restarts"),
-        "Restarts in a row before the worker is degraded.",
+        "Consecutive restarts before the worker is degraded.",
         origin=Origin.SPECIFICATION,
     ),
     Option(
         "recovery.initial_delay",
         "RUNQY_RECOVERY_INITIAL_DELAY",
         Duration("1ms", "24h", zero="at once"),
-        "The wait before the first restart.",
-        at_most="recovery.max_delay",
+        "The time before the first restart.",
+        at_most=Bound("recovery.max_delay"),
         origin=Origin.SPECIFICATION,
     ),
     Option(
         "recovery.max_delay",
         "RUNQY_RECOVERY_MAX_DELAY",
         Duration("1ms", "24h", zero="at once"),
-        "The longest wait before a restart.",
+        "The longest time before a restart.",
         origin=Origin.SPECIFICATION,
     ),
     Option(
         "recovery.backoff_factor",
         "RUNQY_RECOVERY_BACKOFF_FACTOR",
         Number(1, 100, "factor"),
-        "What the wait is multiplied by from one restart to the next.",
+        "What that time is multiplied by from one restart to the next.",
         origin=Origin.SPECIFIED_KEY,
     ),
     Option(
         "recovery.cooldown_period",
         "RUNQY_RECOVERY_COOLDOWN",
         Duration("1ms", "720h"),
-        "How long the process must run for its crashes to be forgotten.",
+        "How long the task process must run for its earlier crashes to be forgotten.",
         origin=Origin.SPECIFICATION,
     ),
     Option(
@@ -342,14 +269,28 @@ OPTIONS: tuple[Option, ...] = (
         "process.max_tasks",
         "RUNQY_MAX_TASKS_PER_CHILD",
         Integer(0, 1_000_000_000, "tasks"),
-        "After how many tasks a long-running process is replaced by a fresh one; 0 is never.",
+        "After how many tasks a long-running task process is replaced by a new one; 0 is never.",
     ),
     Option(
         "process.max_memory",
         "RUNQY_MAX_CHILD_MEMORY",
         Size(zero="off"),
-        "Above how much resident memory, its children's included, a long-running process is replaced "
+        "Above how much resident memory, its children included, a long-running task process is replaced "
         "between tasks.",
+    ),
+    Option(
+        "isolation.level",
+        "RUNQY_ISOLATION",
+        Choice(("auto", "strict", "require", "off")),
+        "What task code is kept from, where the kernel can. auto: the worker's own files and processes. "
+        "require: as auto, but end with status 8 where a protection is missing. strict: everything but its "
+        "code, the system's programs and libraries, devices, HOME and its caches. off: nothing.",
+    ),
+    Option(
+        "isolation.task_paths",
+        "RUNQY_TASK_PATHS",
+        Folders(),
+        "Paths that are open to task code as well, comma-separated; they must exist when its process starts.",
     ),
     Option(
         "vaults.allow_unsafe",
@@ -361,14 +302,14 @@ OPTIONS: tuple[Option, ...] = (
         "bootstrap.retries",
         "RUNQY_BOOTSTRAP_RETRIES",
         Integer(0, 10_000, "attempts"),
-        "Further attempts at registering and deploying when the first fails for a reason that can pass.",
+        "Further attempts to register and to deploy when the first fails for a reason that can pass.",
         origin=Origin.SPECIFIED_VARIABLE,
     ),
     Option(
         "bootstrap.retry_delay",
         "RUNQY_BOOTSTRAP_RETRY_DELAY",
         Duration("1ms", "1h", zero="at once"),
-        "The wait between those attempts.",
+        "The time between those attempts.",
         origin=Origin.SPECIFIED_VARIABLE,
     ),
     Option(
@@ -388,24 +329,31 @@ OPTIONS: tuple[Option, ...] = (
         origin=Origin.SPECIFIED_VARIABLE,
     ),
     Option(
+        "git.token_hosts",
+        "RUNQY_GIT_TOKEN_HOSTS",
+        Hosts(),
+        "The hosts that are sent this token, comma-separated; if not set, every host with an https URL. A "
+        "host that is reached by http gets it only where it is named here.",
+    ),
+    Option(
         "retry.max_retry",
         "RUNQY_MAX_RETRY",
         Integer(0, 10_000, "retries"),
-        "Retries of a failed task that carries no count of its own; when set, also caps those that do.",
+        "Retries of a failed task that carries no count; when set, also caps the count that a task carries.",
         origin=Origin.SPECIFIED_VARIABLE,
     ),
     Option(
         "retry.base_delay",
         "RUNQY_RETRY_BASE_DELAY",
         Duration("1ms", "720h", zero="at once"),
-        "The wait before a task's first retry; the n-th waits n*n*n*n times as long.",
-        at_most="retry.max_delay",
+        "The time before a task's first retry; the n-th retry waits n*n*n*n times as long.",
+        at_most=Bound("retry.max_delay"),
     ),
     Option(
         "retry.max_delay",
         "RUNQY_RETRY_MAX_DELAY",
         Duration("1ms", "720h", zero="at once"),
-        "The longest wait before a retry.",
+        "The longest time before a retry.",
     ),
     Option(
         "retry.policy",
@@ -418,25 +366,43 @@ OPTIONS: tuple[Option, ...] = (
         "tasks.ttl_completed",
         "RUNQY_TTL_COMPLETED",
         Duration("1s", "87600h", zero="kept for ever"),
-        "How long a completed task and its result are kept, where the task does not say.",
+        "How long a completed task and its result are kept, unless the task says otherwise.",
+        go_names=("worker.ttl_completed", "worker.completed_task_ttl", "RUNQY_COMPLETED_TASK_TTL"),
     ),
     Option(
         "tasks.ttl_archived",
         "RUNQY_TTL_ARCHIVED",
         Duration("1s", "87600h", zero="kept for ever"),
-        "How long a finally failed task is kept, where the task does not say.",
+        "How long an archived task (one that failed for good) is kept, unless the task says otherwise.",
+        go_names=("worker.ttl_archived",),
     ),
     Option(
         "tasks.pending_timeout",
         "RUNQY_PENDING_TIMEOUT",
         Duration("1s", "87600h", zero="off"),
-        "How long a task may wait to be taken, where the task does not say.",
+        "Longest wait in the queue per task, unless the task says otherwise; after it the task is archived.",
+        go_names=("worker.pending_timeout",),
     ),
     Option(
         "tasks.active_timeout",
         "RUNQY_ACTIVE_TIMEOUT",
         Duration("1s", "87600h", zero="off"),
-        "How long a task may run, where the task does not say.",
+        "Time limit per task run, unless the task says otherwise.",
+        go_names=("worker.active_timeout",),
+    ),
+    Option(
+        "tasks.max_payload",
+        "RUNQY_MAX_PAYLOAD",
+        Size(maximum=16 * 1024**3, example="20MiB or 2GiB"),
+        "The largest task that is run, by what Redis has of it (payload and all); a larger one is not "
+        "fetched, and archived with the reason. A payload that runs or waits is in memory once.",
+    ),
+    Option(
+        "tasks.max_result",
+        "RUNQY_MAX_RESULT",
+        Size(maximum=16 * 1024**3, example="20MiB or 2GiB"),
+        "The longest answer of a task, result or error, in one line of JSON; a task whose answer is longer "
+        "fails with the reason, and is archived unless every failure is retried (RUNQY_RETRY_POLICY).",
     ),
     Option(
         "http.addr",
@@ -448,34 +414,59 @@ OPTIONS: tuple[Option, ...] = (
         "log.level",
         "RUNQY_LOG_LEVEL",
         Choice(("debug", "info", "warning", "error")),
-        "The least level that is logged to stderr.",
+        "The lowest level that is logged to stderr.",
     ),
     Option(
         "log.format",
         "RUNQY_LOG_FORMAT",
         Choice(("text", "json")),
-        "How log lines are written: for people (text) or one JSON object a line.",
+        "How log lines are written: for people (text) or one JSON object per line.",
+    ),
+    Option(
+        "telemetry.otlp_endpoint",
+        "RUNQY_OTLP_ENDPOINT",
+        ServerUrl(),
+        "Where to send spans of tasks and the metrics to: the address of an OpenTelemetry collector for OTLP "
+        "over HTTP, such as http://collector:4318. Needs the extra otel.",
+    ),
+    Option(
+        "telemetry.otlp_headers",
+        "RUNQY_OTLP_HEADERS",
+        Word(8192, ascii_only=True),
+        "Headers for it, as OTEL_EXPORTER_OTLP_HEADERS has them: name=value, comma-separated, %20 for a "
+        "blank.",
+        secret=True,
+        from_file=True,
+        needs="telemetry.otlp_endpoint",
+    ),
+    Option(
+        "telemetry.otlp_interval",
+        "RUNQY_OTLP_INTERVAL",
+        Duration("1s", "1h"),
+        "How often metrics are sent there.",
+    ),
+    Option(
+        "telemetry.sentry_dsn",
+        "RUNQY_SENTRY_DSN",
+        Word(1024, ascii_only=True),
+        "The project of Sentry to send the worker's errors to: crashes of the task process among them. Needs "
+        "the extra sentry.",
+        secret=True,
+        from_file=True,
     ),
 )
 
 #: Where the file may name which option.
-OPTION_OF_PATH: dict[str, Option] = {
-    path: option for option in OPTIONS for path in (option.path, *option.aliases)
-}
+OPTION_OF_PATH: dict[str, Option] = {path: option for option in OPTIONS for path in option.paths}
 
 #: Every variable that means something.
-VARIABLES: tuple[str, ...] = tuple(
-    variable for option in OPTIONS for variable in (option.variable, option.file_variable) if variable
-)
+VARIABLES: tuple[str, ...] = tuple(variable for option in OPTIONS for variable in option.variables)
 
 
-def missing(option: Option) -> str:
-    """Return the problem line of a required option that no source gives."""
-    either = f" or {option.file_variable}" if option.file_variable else ""
-    return (
-        f"{option.variable}: is required and not set: set it{either}, or {option.path} in the file; "
-        f"it must be {option.kind.allowed}"
-    )
+def secrets(settings: Settings) -> tuple[str, ...]:
+    """The values of all secret options that are set."""
+    found = (getattr(getattr(settings, option.section), option.field) for option in OPTIONS if option.secret)
+    return tuple(filter(None, found))
 
 
 def did_you_mean(name: str, known: tuple[str, ...]) -> str:

@@ -1,11 +1,11 @@
-"""The table of options as text: what ``--help`` lists and what ``config`` prints."""
+"""The table of options as text: what ``--help`` lists and what ``config`` prints. Pure."""
 
 import textwrap
 from collections.abc import Mapping
 from typing import Any
 
-from appliance.config.kinds import Duration, Size
-from appliance.config.options import OPTIONS, SECTIONS, Option
+from appliance.config.option import SECTIONS, Option
+from appliance.config.options import OPTIONS
 from appliance.config.settings import Settings
 
 
@@ -18,7 +18,7 @@ def options_help() -> str:
 
 
 def settings_lines(settings: Settings, origins: Mapping[str, str]) -> list[str]:
-    """Return one line an option: path, effective value, origin; secrets masked."""
+    """Return one line per option: path, effective value, origin; secrets masked."""
     shown = {option.path: option.show(_value(option, settings)) for option in OPTIONS}
     path_width, value_width = max(map(len, shown)), min(40, max(map(len, shown.values())))
     return [f"{path:<{path_width}}  {value:<{value_width}}  {origins[path]}" for path, value in shown.items()]
@@ -43,6 +43,7 @@ def _help(option: Option) -> str:
     lines = [f"  {option.variable}  ({' or '.join((option.path, *option.aliases))})"]
     if option.file_variable:
         lines.append(f"  {option.file_variable}  (the path of a file that holds it, instead)")
+    lines += [f"  {name}  (the Go worker's name for it)" for name in option.go_names]
     indent = " " * 6
     lines += [
         textwrap.fill(text, 100, initial_indent=indent, subsequent_indent=indent) for text in paragraphs
@@ -55,9 +56,6 @@ def _value(option: Option, settings: Settings) -> Any:
 
 
 def _plain(option: Option, value: Any) -> Any:
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, tuple):
-        return list(value)
-    is_number = isinstance(value, int | float) and not isinstance(option.kind, Duration | Size)
-    return value if is_number else option.show(value)
+    if value is None:
+        return None
+    return option.show(value) if option.secret else option.kind.plain(value)

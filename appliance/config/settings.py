@@ -1,4 +1,4 @@
-"""The effective settings: read once, frozen, handed to whoever needs a part of them.
+"""The effective settings: read once, frozen, handed on section by section. Pure.
 
 Every duration is a float of seconds and says so in its name; 0 means "off" or "at once" where
 the option's documentation says so.
@@ -10,10 +10,14 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class ServerSettings:
-    """The runqy server."""
+    """The runqy server.
+
+    ``previous_api_key`` is the one before ``api_key``: what was kept on disk under it is still believed.
+    """
 
     url: str
     api_key: str = field(repr=False)
+    previous_api_key: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,8 @@ class RedisSettings:
     ``ca_file`` None trusts the system's CAs. ``key_file`` None takes the key from ``cert_file``. With
     ``sentinels`` (``host:port``) these say where Redis is, by the name ``sentinel_master``; without
     a ``sentinel_password`` they get that of Redis where they ask for one. With ``cluster``
-    what the server names is one node of a Redis Cluster, which names the others.
+    what the server names is one node of a Redis Cluster, which names the others. ``ask_server_after_s`` is
+    how long Redis does not answer before the server is asked where it is now.
     """
 
     username: str | None = None
@@ -35,6 +40,7 @@ class RedisSettings:
     sentinel_username: str | None = None
     sentinel_password: str | None = field(default=None, repr=False)
     cluster: bool = False
+    ask_server_after_s: float = field(default=30.0, compare=False)
 
     @property
     def certified(self) -> bool:
@@ -47,7 +53,8 @@ class WorkerSettings:
     """This worker. ``queues`` holds parents (``inference``) or sub-queues (``inference.high``).
 
     ``queue_strategy`` says what the priorities of sub-queues mean: ``strict`` or ``weighted``.
-    ``stop_grace_s`` is how long after SIGTERM whoever runs us kills us, None where that is not known.
+    ``stop_grace_s`` is how long after SIGTERM the orchestrator kills the worker, None if unknown.
+    ``lease_extend_interval_s`` None leaves it to :attr:`lease_extension_s`.
     ``state_dir`` None keeps nothing on disk.
     """
 
@@ -57,8 +64,18 @@ class WorkerSettings:
     shutdown_timeout_s: float = 30.0
     stop_grace_s: float | None = None
     lease_duration_s: float = 30.0
+    lease_extend_interval_s: float | None = None
     instance_id: str | None = None
     state_dir: Path | None = None
+
+    @property
+    def lease_extension_s(self) -> float:
+        """Seconds between extensions of a lease: three per lease, so that two may fail, or as was set.
+
+        Never more than half a lease: a single late extension would lose the task.
+        """
+        wanted_s = self.lease_extend_interval_s or self.lease_duration_s / 3
+        return min(wanted_s, self.lease_duration_s / 2)
 
 
 @dataclass(frozen=True)
@@ -66,11 +83,13 @@ class DeploymentSettings:
     """Where task code lives and what its environment inherits.
 
     ``baked`` is where it is when it came with the image; ``{parent}`` in it stands for the queue.
+    ``installer`` is ``auto`` or ``pip``.
     """
 
     dir: Path = Path("./deployment")
     baked: Path | None = None
     use_system_site_packages: bool = True
+    installer: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -100,6 +119,20 @@ class ProcessSettings:
 
 
 @dataclass(frozen=True)
+class IsolationSettings:
+    """What task code is kept from.
+
+    ``level`` is auto|strict|require|off. ``task_paths`` are opened to it besides what the level opens.
+    ``secret_files`` are those that settings were read from: the configuration file, and each that a ``_FILE``
+    variable names.
+    """
+
+    level: str = "auto"
+    task_paths: tuple[Path, ...] | None = None
+    secret_files: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
 class VaultSettings:
     """Vault entries in the task process's environment."""
 
@@ -116,10 +149,14 @@ class BootstrapSettings:
 
 @dataclass(frozen=True)
 class GitSettings:
-    """Credentials for private repositories; the server's own token wins over ``token``."""
+    """Credentials for private repositories; the server's own token wins over ``token``.
+
+    ``token_hosts`` (``host`` or ``host:port``) are where ``token`` is sent; None is every https host.
+    """
 
     ssh_key: Path | None = None
     token: str | None = field(repr=False, default=None)
+    token_hosts: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -141,12 +178,20 @@ class RetrySettings:
 
 @dataclass(frozen=True)
 class TaskSettings:
-    """Lifetimes and limits of tasks whose hash carries no stamp of its own; 0 is never / off."""
+    """Lifetimes and limits of tasks whose hash carries no such stamp; 0 is never / off.
+
+    ``ttl_completed_is_set`` is whether the operator gave ``ttl_completed_s``: only then does it win over a
+    message's own retention. ``max_payload_bytes`` and ``max_result_bytes`` are what a task's message and its
+    answer may have.
+    """
 
     ttl_completed_s: float = 86_400.0
+    ttl_completed_is_set: bool = False
     ttl_archived_s: float = 259_200.0
     pending_timeout_s: float = 0.0
     active_timeout_s: float = 0.0
+    max_payload_bytes: int = 512 * 1024**2
+    max_result_bytes: int = 64 * 1024**2
 
 
 @dataclass(frozen=True)
@@ -165,6 +210,16 @@ class LogSettings:
 
 
 @dataclass(frozen=True)
+class TelemetrySettings:
+    """Where traces, metrics and errors are sent to, beside the log and ``/metrics``."""
+
+    otlp_endpoint: str | None = None
+    otlp_headers: str | None = field(default=None, repr=False)
+    otlp_interval_s: float = 60.0
+    sentry_dsn: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
 class Settings:
     """Everything, by section of the file."""
 
@@ -174,6 +229,7 @@ class Settings:
     deployment: DeploymentSettings = DeploymentSettings()
     recovery: RecoverySettings = RecoverySettings()
     process: ProcessSettings = ProcessSettings()
+    isolation: IsolationSettings = IsolationSettings()
     vaults: VaultSettings = VaultSettings()
     bootstrap: BootstrapSettings = BootstrapSettings()
     git: GitSettings = GitSettings()
@@ -181,3 +237,4 @@ class Settings:
     tasks: TaskSettings = TaskSettings()
     http: HttpSettings = HttpSettings()
     log: LogSettings = LogSettings()
+    telemetry: TelemetrySettings = TelemetrySettings()

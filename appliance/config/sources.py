@@ -14,8 +14,9 @@ from environs import Env
 
 from appliance.config.document import read_document
 from appliance.config.findings import Findings, Found
-from appliance.config.kinds import quoted
-from appliance.config.options import OPTIONS, VARIABLES, Option, did_you_mean
+from appliance.config.kinds.base import Place, quoted
+from appliance.config.option import Option
+from appliance.config.options import OPTIONS, VARIABLES, did_you_mean
 
 #: The file that is read without being named, if it exists.
 DEFAULT_FILE = Path("config.yml")
@@ -48,7 +49,7 @@ def from_environment(environ: Mapping[str, str], cwd: Path) -> Findings:
         value: str = env.str(option.variable, "")
         file: str = env.str(option.file_variable, "") if option.file_variable else ""
         if value and file:
-            problem = f"is set as well as {option.variable}; only one of them is allowed"
+            problem = f"is set as well as {option.variable}; set only one of them"
             named = f"{option.file_variable}={quoted(file)}"
             findings.found[option.path] = Found("", named, _origin(option.file_variable), problem)
         elif file:
@@ -56,8 +57,12 @@ def from_environment(environ: Mapping[str, str], cwd: Path) -> Findings:
         elif value:
             named = f"{option.variable}={option.show_raw(value)}"
             findings.found[option.path] = Found(value, named, _origin(option.variable))
+        for name in option.go_names:
+            if value := env.str(name, ""):
+                named = f"{name}={option.show_raw(value)}"
+                findings.found[name] = Found(value, named, _origin(name), proper_name=option.variable)
     for name in sorted(environ):
-        # In any case: runqy_api_key is as unknown as RUNQY_API_KY, and as likely a mistake.
+        # In upper or lower case: runqy_api_key is as unknown as RUNQY_API_KY, and as likely a mistake.
         if name.upper().startswith(_PREFIX) and name not in VARIABLES:
             label = name if name.isprintable() else repr(name)
             findings.warnings.append(
@@ -81,10 +86,17 @@ def from_file(config_file: Path | None, cwd: Path, environ: Mapping[str, str]) -
     return read_document(text, name, environ)
 
 
-def unusable(path: Path, folder: bool) -> str:
-    """Return why ``path`` is not a readable file (or a folder that is, or can be made, writable); else ""."""
+def secret_files(environ: Mapping[str, str], config_file: Path | None, cwd: Path) -> tuple[Path, ...]:
+    """Return the files that settings were read from, all of which may hold secrets; absolute paths."""
+    named = [environ.get(option.file_variable, "") for option in OPTIONS if option.file_variable]
+    file = cwd / (config_file or DEFAULT_FILE)
+    return (*(cwd / name for name in named if name), *([file] if file.exists() else []))
+
+
+def unusable(path: Path, place: Place) -> str:
+    """Return why ``path`` is not what it has to be, empty where it is."""
     try:
-        return _unusable_folder(path) if folder else _unusable_file(path)
+        return _unusable_folder(path) if place is Place.FOLDER else _unusable_file(path)
     except (OSError, ValueError) as exc:
         return _reason(exc)
 

@@ -1,7 +1,7 @@
-"""Whether whoever runs the worker waits long enough for it to stop. Pure.
+"""Whether the orchestrator waits long enough for the worker to stop. Pure.
 
-A container's engine asks with SIGTERM and kills a while later; the worker cannot see how much later, so
-it is told (``RUNQY_STOP_GRACE``). Not told, nothing is known and nothing is said.
+A container engine asks with SIGTERM and kills a while later. The worker cannot see how much later;
+``RUNQY_STOP_GRACE`` says it. Without it nothing is known, and nothing is warned about.
 """
 
 import math

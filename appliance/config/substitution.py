@@ -1,4 +1,4 @@
-"""``${VAR}`` in the text of the configuration file.
+"""``${VAR}`` in the text of the configuration file. Pure.
 
 Works on scalars after YAML has been parsed, so that a value can never become structure. There is
 no nesting and nothing recursive: what a variable holds is taken as it is.
@@ -10,6 +10,12 @@ from collections.abc import Mapping
 # A lone "$" and "$$" stay as they are: passwords contain them.
 _REFERENCE = re.compile(r"(\$?)\$\{([^}]*)(\}?)")
 _INSIDE = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
+
+
+def sole_reference(text: str) -> str | None:
+    """The name of the variable where ``text`` is one ``${VAR}``, without a default, and nothing else."""
+    found = re.fullmatch(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}", text.strip())
+    return found[1] if found else None
 
 
 def substitute(text: str, environ: Mapping[str, str]) -> str:

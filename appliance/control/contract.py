@@ -1,4 +1,4 @@
-"""What the server promises at registration, checked once and frozen.
+"""What the server promises at registration, checked once and frozen. Pure.
 
 Source: the runqy server's public answer to ``POST /worker/register``. Unknown fields are
 ignored, optional ones get the server's documented defaults, and a missing or ill-typed
@@ -21,6 +21,18 @@ DEFAULT_REDIS_PORT = 6379
 DEFAULT_PRIORITY = 1
 #: Seconds that a time limit may have: a year.
 LONGEST_S = 31_622_400
+#: Characters of a text, of a command line, of the name of a vault's entry.
+LONGEST_TEXT = 4096
+LONGEST_COMMAND = 32_768
+LONGEST_NAME = 256
+#: How far from zero a priority may be, and the number of a Redis database from zero.
+LARGEST_PRIORITY = 1_000_000_000
+LARGEST_DB = 2**31 - 1
+#: Sub-queues that may be listed, and entries of vaults.
+MOST_SUB_QUEUES = 10_000
+MOST_VAULT_ENTRIES = 1_000
+#: Problems that are listed.
+MOST_PROBLEMS = 20
 #: Characters of a wrong value that are worth showing.
 SHOWN_VALUE_LENGTH = 80
 _ADDRESS = re.compile(
@@ -47,6 +59,11 @@ class RedisEndpoint:
     settings: RedisSettings = field(default_factory=RedisSettings)
 
     @property
+    def address(self) -> str:
+        """Host and port, for people."""
+        return f"{self.host}:{self.port}"
+
+    @property
     def identity(self) -> str:
         """Which Redis this is, across starts: its place, or its name where Sentinels know the place."""
         place = f"{self.host}:{self.port}"
@@ -55,7 +72,7 @@ class RedisEndpoint:
 
 @dataclass(frozen=True)
 class SubQueue:
-    """One queue to serve: its full name (``inference.high``) and its priority (more is first)."""
+    """One queue to serve: its full name (``inference.high``) and its priority (higher is served first)."""
 
     name: str
     priority: int
@@ -77,7 +94,10 @@ class DeploymentSpec:
 
 @dataclass(frozen=True)
 class Registration:
-    """One parent queue's contract. ``sub_queues`` is never empty and is sorted by falling priority."""
+    """One parent queue's contract. ``sub_queues`` is never empty and is sorted by falling priority.
+
+    ``oddities`` say what of the server's answer was odd, and how it is understood.
+    """
 
     parent: str
     redis: RedisEndpoint
@@ -85,6 +105,7 @@ class Registration:
     deployment: DeploymentSpec
     vaults: Mapping[str, str] = field(repr=False, default_factory=dict)
     git_token: str | None = field(repr=False, default=None)
+    oddities: tuple[str, ...] = ()
 
     def reaching_redis(self, settings: RedisSettings) -> "Registration":
         """The same, with our settings for Redis beside what the server said of it."""
@@ -97,7 +118,7 @@ def parse_registration(parent: str, answer: object) -> Registration:
     Go servers write a field that was never set as ``""``, ``0``, ``[]`` or ``null``: each counts as
     missing, for required fields and for optional ones, whose default it then gets.
 
-    Raises :class:`~appliance.errors.RegistrationRejected` with every problem, one a line; the
+    Raises :class:`~appliance.errors.RegistrationRejected` with every problem, one per line; the
     values of secrets are never part of one.
     """
     root = _Section("", answer, [])
@@ -107,13 +128,14 @@ def parse_registration(parent: str, answer: object) -> Registration:
         host=host,
         port=port,
         password=redis.text("password", secret=True),
-        db=redis.whole("db", minimum=0),
+        db=redis.whole("db", between=(0, LARGEST_DB)),
         use_tls=redis.flag("use_tls"),
     )
     name = queue.text("name", required=True)
     if name and name != parent and not name.startswith(f"{parent}."):
         queue.wrong("name", f"must be the queue asked for, {parent}", name)
-    sub_queues = _sub_queues(parent, queue.whole("priority", DEFAULT_PRIORITY), root)
+    oddities: list[str] = []
+    sub_queues = _sub_queues(parent, _priority(queue, DEFAULT_PRIORITY), root, oddities)
     spec = DeploymentSpec(
         git_url=deployment.text("git_url", required=True, secret=True),
         branch=deployment.text("branch", required=True),
@@ -127,9 +149,10 @@ def parse_registration(parent: str, answer: object) -> Registration:
     vaults = _vaults(root)
     git_token = root.text("git_token", secret=True) or None
     if root.problems:
-        lines = "".join(f"\n  {problem}" for problem in root.problems)
+        shown, more = root.problems[:MOST_PROBLEMS], len(root.problems) - MOST_PROBLEMS
+        lines = "".join(f"\n  {problem}" for problem in [*shown, *([f"and {more} more"] if more > 0 else [])])
         raise RegistrationRejected(f"the server's answer about queue {parent} cannot be used:{lines}")
-    return Registration(parent, endpoint, sub_queues, spec, vaults, git_token)
+    return Registration(parent, endpoint, sub_queues, spec, vaults, git_token, tuple(oddities))
 
 
 class _Section:
@@ -150,7 +173,9 @@ class _Section:
     def get(self, key: str) -> object:
         return self._fields.get(key)
 
-    def text(self, key: str, *, required: bool = False, secret: bool = False) -> str:
+    def text(
+        self, key: str, *, required: bool = False, secret: bool = False, longest: int = LONGEST_TEXT
+    ) -> str:
         value = self.get(key)
         if value is None or value == "":
             if required:
@@ -158,19 +183,21 @@ class _Section:
             return ""
         if not isinstance(value, str):
             self.wrong(key, "must be a string", value, secret=secret)
+        elif len(value) > longest:
+            self.problems.append(f"{self._at(key)}: must have at most {longest} characters, has {len(value)}")
         elif not _is_clean(value) or (required and not value.strip()):
             self.wrong(key, "must be visible text", value, secret=secret)
         else:
             return value
         return ""
 
-    def whole(self, key: str, default: int = 0, *, minimum: int | None = None) -> int:
+    def whole(self, key: str, default: int = 0, *, between: tuple[int, int]) -> int:
         value = self.get(key)
         if value is None:
             return default
-        if not _is_whole(value) or (minimum is not None and value < minimum):
-            at_least = "" if minimum is None else f" from {minimum}"
-            self.wrong(key, f"must be a whole number{at_least}", value)
+        least, most = between
+        if not _is_whole(value) or not least <= value <= most:
+            self.wrong(key, f"must be a whole number from {least} to {most}", value)
             return default
         return value
 
@@ -195,7 +222,9 @@ class _Section:
         self.problems.append(f"{self._at(key)}: {rule}, is {shown}")
 
     def _at(self, key: str) -> str:
-        return f"{self._path}.{key}" if self._path else key
+        # The name of a vault's entry can be anything.
+        shown = key if key.isprintable() and len(key) <= LONGEST_NAME else _shown(key)
+        return f"{self._path}.{shown}" if self._path else shown
 
 
 def _address(redis: _Section) -> tuple[str, int]:
@@ -212,10 +241,13 @@ def _address(redis: _Section) -> tuple[str, int]:
     return found["v6"] or found["host"], port
 
 
-def _sub_queues(parent: str, priority: int, root: _Section) -> tuple[SubQueue, ...]:
+def _sub_queues(parent: str, priority: int, root: _Section, oddities: list[str]) -> tuple[SubQueue, ...]:
     listed = root.get("sub_queues") or []
     if not isinstance(listed, list):
         root.wrong("sub_queues", "must be a list", listed)
+        listed = []
+    if len(listed) > MOST_SUB_QUEUES:
+        root.problems.append(f"sub_queues: must be at most {MOST_SUB_QUEUES}, are {len(listed)}")
         listed = []
     found: dict[str, SubQueue] = {}
     for index, item in enumerate(listed):
@@ -225,19 +257,30 @@ def _sub_queues(parent: str, priority: int, root: _Section) -> tuple[SubQueue, .
             continue
         if not name.startswith(f"{parent}.") or name == f"{parent}.":
             section.wrong("name", f"must begin with {parent}. and go on", name)
-        elif name in found:
-            section.wrong("name", "must be listed once", name)
-        found[name] = SubQueue(name, section.whole("priority", priority))
+        sub_queue = SubQueue(name, _priority(section, priority))
+        if before := found.get(name):
+            # Not refused: it is clear enough what is meant, and the worker would serve no queue at all.
+            sub_queue = max(before, sub_queue, key=lambda one: one.priority)
+            oddities.append(
+                f"{name} is listed more than once; its highest priority, {sub_queue.priority}, counts"
+            )
+        found[name] = sub_queue
     chosen = found.values() or [SubQueue(f"{parent}.default", priority)]
     return tuple(sorted(chosen, key=lambda sub_queue: (-sub_queue.priority, sub_queue.name)))
 
 
+def _priority(section: _Section, default: int) -> int:
+    return section.whole("priority", default, between=(-LARGEST_PRIORITY, LARGEST_PRIORITY))
+
+
 def _startup_cmd(deployment: _Section) -> str:
-    command = deployment.text("startup_cmd", required=True)
+    command = deployment.text("startup_cmd", required=True, longest=LONGEST_COMMAND)
     try:
         empty = bool(command) and not shlex.split(command)
     except ValueError as exc:
-        deployment.wrong("startup_cmd", f"must be words as a shell splits them ({exc})", command)
+        # What stands in it may be a secret.
+        rule = f"must be words as a shell splits them ({exc})"
+        deployment.wrong("startup_cmd", rule, command, secret=True)
     else:
         if empty:
             deployment.wrong("startup_cmd", "must name a program", command)
@@ -258,12 +301,19 @@ def _vaults(root: _Section) -> dict[str, str]:
     if not isinstance(value, dict):
         root.wrong("vaults", "must be an object of strings", value, secret=True)
         return {}
+    if len(value) > MOST_VAULT_ENTRIES:
+        root.problems.append(f"vaults: must have at most {MOST_VAULT_ENTRIES} entries, have {len(value)}")
+        return {}
     entries = _Section("vaults", value, root.problems)
     for key, entry in value.items():
         if not isinstance(entry, str):
             entries.wrong(key, "must be a string", entry, secret=True)
         elif not _is_clean(entry):
             entries.wrong(key, "must be visible text", entry, secret=True)
+        elif len(key) > LONGEST_NAME:
+            entries.problems.append(
+                f"vaults.{_shown(key)}: a name must have at most {LONGEST_NAME} characters, has {len(key)}"
+            )
     return {key: entry for key, entry in value.items() if isinstance(entry, str)}
 
 

@@ -5,6 +5,7 @@ pass (no connection, timeout, 408, 425, 429, 5xx) is tried again; every other re
 """
 
 import json
+import os
 import platform
 import random
 import socket
@@ -20,14 +21,22 @@ import structlog
 
 from appliance.clock import Clock
 from appliance.config.settings import BootstrapSettings, ServerSettings
+from appliance.control import fairness
 from appliance.control.contract import Registration, parse_registration
+from appliance.control.proxies import proxy_for
 from appliance.errors import RegistrationRejected, RegistrationUnavailable
+from appliance.masking.forms import forms
+from appliance.masking.matcher import Matcher, masked
+from appliance.masking.parts import parts
+from appliance.masking.text import mask_urls, without_escapes
 
 log = structlog.get_logger()
 
 #: Bytes of an answer; a contract with many vaults is a few kilobytes.
 MAX_BODY_BYTES = 1024 * 1024
-#: Seconds at most that a server's Retry-After is obeyed: an hour's wish would look like a hang.
+#: Bytes of everything else that one connection brings: headers, and what TLS and chunks add.
+_MAX_HEAD_BYTES = 512 * 1024
+#: Seconds at most that a server's Retry-After is obeyed: an hour of waiting would look like a hang.
 MAX_RETRY_AFTER_S = 300.0
 #: Part of the delay added at random, so that a fleet started together does not ask together.
 JITTER = 0.1
@@ -37,7 +46,8 @@ QUOTED_LENGTH = 300
 _PASSING = frozenset({408, 425, 429})
 #: What is raised, before anything is sent, about an address or our certificates; sockets' errors are httpx's.
 _OURS = (httpx.UnsupportedProtocol, httpx.LocalProtocolError, httpx.InvalidURL, ValueError, OSError)
-_MASK = "********"
+#: Characters of it that are looked at: the key, which has at most 8192, must not lie across their end.
+_READ_LENGTH = 65_536
 
 
 @dataclass(frozen=True)
@@ -62,6 +72,9 @@ class Registrar:
         timeouts: Timeouts = Timeouts(),
     ) -> None:
         self._key = server.api_key
+        self._secrets = Matcher()
+        for part in parts(self._key):
+            self._secrets.add(forms(part))
         self._url = f"{server.url.rstrip('/')}/worker/register"
         self._bootstrap = bootstrap
         self._clock = clock
@@ -84,13 +97,13 @@ class Registrar:
                 return self._attempt(parent)
             except RegistrationUnavailable as exc:
                 if attempt == attempts:
-                    log.error("registration.gave_up", queue=parent, attempts=attempts, error=str(exc))
+                    log.error("registration.gave_up", parent=parent, attempts=attempts, error=str(exc))
                     message = f"gave up registering queue {parent} after {attempts} attempts: {exc}"
                     raise RegistrationUnavailable(message, exc.retry_after_s) from exc
                 delay_s = self._delay_s(exc.retry_after_s)
                 log.warning(
                     "registration.failed",
-                    queue=parent,
+                    parent=parent,
                     attempt=attempt,
                     of=attempts,
                     error=str(exc),
@@ -114,7 +127,8 @@ class Registrar:
         timeout = httpx.Timeout(self._timeouts.read_s, connect=self._timeouts.connect_s)
         body = {
             "queue": parent,
-            "hostname": socket.gethostname() or "unknown",
+            # A host's name is bytes; what is no UTF-8 in it has no JSON.
+            "hostname": socket.gethostname().encode(errors="replace").decode() or "unknown",
             "os": platform.system().lower() or "unknown",
             "version": self._version,
         }
@@ -124,14 +138,18 @@ class Registrar:
         # A compressed answer could be far larger than what MAX_BODY_BYTES bounds.
         headers = {"Authorization": f"Bearer {self._key}", "Accept-Encoding": "identity"}
         try:
-            # The system's authorities, not httpx's own list: companies add theirs there.
-            context = ssl.create_default_context()
-            # A redirect is never followed: it would carry the key to whoever the answer names.
-            with (
-                httpx.Client(timeout=timeout, follow_redirects=False, verify=context) as client,
-                client.stream("POST", self._url, json=body, headers=headers) as response,
-            ):
-                return self._checked(response)
+            # Not httpx's own reading of the variables: it fails on proxies that are not for this address.
+            proxy = self._proxy()
+            context = _authorities(self._url, proxy)
+            # A redirect is never followed: it would carry the key to any host that the answer names.
+            with httpx.Client(
+                timeout=timeout, follow_redirects=False, verify=context, trust_env=False, proxy=proxy
+            ) as client:
+                fairness.bound(client, MAX_BODY_BYTES + _MAX_HEAD_BYTES)
+                with client.stream("POST", self._url, json=body, headers=headers) as response:
+                    return self._checked(response)
+        except fairness.TooMuch as exc:
+            raise RegistrationRejected(self._too_much()) from exc
         except _OURS as exc:
             text = self._quoted(str(exc))
             raise RegistrationRejected(
@@ -144,6 +162,12 @@ class Registrar:
                     f"{problem}; a private authority's certificate can be named in SSL_CERT_FILE"
                 ) from exc
             raise RegistrationUnavailable(problem) from exc
+
+    def _proxy(self) -> str | None:
+        try:
+            return proxy_for(self._url, os.environ)
+        except ValueError as exc:
+            raise RegistrationRejected(f"{self._where()} cannot be asked: {exc}") from exc
 
     def _checked(self, response: httpx.Response) -> bytes:
         status = response.status_code
@@ -172,7 +196,7 @@ class Registrar:
         for chunk in response.iter_raw():
             body += chunk
             if len(body) > MAX_BODY_BYTES:
-                raise RegistrationRejected(f"{self._where()} answered with more than {MAX_BODY_BYTES} bytes")
+                raise RegistrationRejected(self._too_much())
         return bytes(body)
 
     def _decoded(self, body: bytes) -> object:
@@ -189,22 +213,23 @@ class Registrar:
         """What the server says is wrong: ``{"error": …}``, ``{"errors": […]}``, else its text."""
         try:
             decoded = json.loads(body)
+            said = decoded
+            if isinstance(decoded, dict):
+                said = decoded.get("error") or decoded.get("errors") or ""
+            return self._quoted("; ".join(map(str, said)) if isinstance(said, list) else str(said))
         except (ValueError, RecursionError):
             return self._quoted(body.decode(errors="replace"))
-        said = decoded
-        if isinstance(decoded, dict):
-            said = decoded.get("error") or decoded.get("errors") or ""
-        return self._quoted("; ".join(map(str, said)) if isinstance(said, list) else str(said))
 
     def _quoted(self, text: str) -> str:
         """Their words in our log: without the key, on one line, and not too many."""
         # Masked first: a key cut in two by the bound would not be recognised.
-        visible = "".join(c if c.isprintable() else " " for c in text.replace(self._key, _MASK))
+        text = mask_urls(masked(without_escapes(text[:_READ_LENGTH]), [self._secrets]))
+        visible = "".join(c if c.isprintable() else " " for c in text)
         words = " ".join(visible.split())
         return words if len(words) <= QUOTED_LENGTH else f"{words[:QUOTED_LENGTH]}…"
 
     def _retry_after_s(self, header: str | None) -> float | None:
-        """Seconds from now; the header holds seconds or an HTTP date, anything else is no wish."""
+        """Seconds from now; the header holds seconds or an HTTP date, anything else counts as absent."""
         if header is None:
             return None
         if header.strip().isascii() and header.strip().isdigit():
@@ -214,8 +239,20 @@ class Registrar:
         except (ValueError, OverflowError, OSError):
             return None
 
+    def _too_much(self) -> str:
+        return f"{self._where()} answered with more than {MAX_BODY_BYTES} bytes"
+
     def _where(self) -> str:
         return f"server {_without_secrets(self._url)}"
+
+
+def _authorities(url: str, proxy: str | None) -> ssl.SSLContext:
+    """Those that vouch for certificates; none, with which every one is refused, where no TLS is spoken."""
+    if "https" in (urlsplit(url).scheme, urlsplit(proxy or "").scheme):
+        # The system's authorities, not httpx's own list: companies add theirs there.
+        return ssl.create_default_context()
+    # Reading the system's takes longer than all else of a registration.
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 def _causes(exc: BaseException | None) -> Iterator[BaseException]:

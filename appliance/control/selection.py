@@ -3,10 +3,15 @@
 A queue's name is ``{parent}.{sub}``; the parent is what stands before the first dot.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from appliance.control.contract import Registration, SubQueue
 from appliance.errors import RegistrationRejected
+
+#: Sub-queues that one worker serves at most: each has a connection to Redis on which it waits.
+MOST_SERVED = 256
+#: Names that are listed for people.
+_MOST_NAMED = 20
 
 
 def plan_queues(names: Iterable[str]) -> Mapping[str, frozenset[str] | None]:
@@ -28,14 +33,29 @@ def select(
 ) -> tuple[tuple[SubQueue, ...], tuple[str, ...]]:
     """The sub-queues to listen on, by falling priority, and a warning for each the server does not know.
 
-    Raises :class:`~appliance.errors.RegistrationRejected` when none is left.
+    Raises :class:`~appliance.errors.RegistrationRejected` when none is left, or more than a worker can serve.
     """
     if wanted is None:
-        return registration.sub_queues, ()
+        return _servable(registration, registration.sub_queues), ()
     known = [sub_queue.name for sub_queue in registration.sub_queues]
-    there_are = f"queue {registration.parent} has {', '.join(sorted(known))}"
+    there_are = f"queue {registration.parent} has {_listed(known)}"
     unknown = sorted(wanted.difference(known))
     if wanted.isdisjoint(known):
-        raise RegistrationRejected(f"the server knows none of {', '.join(unknown)}; {there_are}")
+        raise RegistrationRejected(f"the server knows none of {_listed(unknown)}; {there_are}")
     warnings = tuple(f"the server does not know {name}; {there_are}" for name in unknown)
-    return tuple(sub for sub in registration.sub_queues if sub.name in wanted), warnings
+    return _servable(registration, (sub for sub in registration.sub_queues if sub.name in wanted)), warnings
+
+
+def _servable(registration: Registration, chosen: Iterable[SubQueue]) -> tuple[SubQueue, ...]:
+    sub_queues = tuple(chosen)
+    if len(sub_queues) > MOST_SERVED:
+        raise RegistrationRejected(
+            f"queue {registration.parent} has {len(sub_queues)} sub-queues, a worker serves at most "
+            f"{MOST_SERVED}; name in RUNQY_QUEUES those that this one is for"
+        )
+    return sub_queues
+
+
+def _listed(names: Collection[str]) -> str:
+    shown, more = sorted(names)[:_MOST_NAMED], len(names) - _MOST_NAMED
+    return ", ".join(shown) + (f" and {more} more" if more > 0 else "")

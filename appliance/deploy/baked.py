@@ -2,7 +2,7 @@
 
 The folder stands for the repository: the server's ``code_path`` leads on from it, its git URL and branch mean
 nothing. Nothing is installed either. The interpreter is that of a ``.venv`` in the code folder, else the
-machine's own, into which whoever made the image has installed what the code needs.
+machine's own, into which the image's author has installed what the code needs.
 """
 
 from pathlib import Path
@@ -10,7 +10,7 @@ from pathlib import Path
 import structlog
 
 from appliance.control.contract import DeploymentSpec
-from appliance.deploy.source import check_inside, check_parent
+from appliance.deploy.source import check_inside, check_parent, shown
 from appliance.errors import DeploymentRejected
 
 log = structlog.get_logger()
@@ -20,7 +20,7 @@ COMMIT = "baked"
 
 
 def baked_folder(baked: Path, parent: str) -> Path:
-    """Where the code of the queue ``parent`` is: in one folder for every queue, or in one of its own."""
+    """Where the code of the queue ``parent`` is: in one folder for all, or in one per queue."""
     return Path(str(baked).replace("{parent}", check_parent(parent)))
 
 
@@ -61,9 +61,8 @@ def find_baked(
 def _tell(parent: str, spec: DeploymentSpec, code_dir: Path, python: Path) -> None:
     log.info(
         "deploy.baked",
-        queue=parent,
+        parent=parent,
         code=str(code_dir),
         python=str(python),
-        # A URL may hold a password.
-        ignored=f"git URL {spec.git_url.rpartition('@')[2]}, branch {spec.branch}; nothing is installed",
+        ignored=f"git URL {shown(spec.git_url)}, branch {spec.branch}; nothing is installed",
     )

@@ -1,17 +1,18 @@
 """Task code and its environment on this machine, ready to be started.
 
-``{dir}/{parent}`` is the clone (or another slot beside it, :mod:`~appliance.deploy.slots`), the code folder
-is in it (``code_path``) or is it, and ``.venv`` in the code folder is its environment. Beside the clone lie
-its locks and, while it is made, the next one.
+``{dir}/{parent}`` is the clone (or another slot beside it, :mod:`~appliance.deploy.slots`), and the code
+folder is in it (``code_path``) or is it. Beside the clone lie its environment, what the worker keeps for
+itself (git's folder, records), its locks and, while it is made, the next clone.
 """
 
+import errno
 import os
 import sys
 from collections.abc import Callable
-from contextlib import ExitStack
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from shutil import which
 from typing import TypeVar
 
@@ -21,34 +22,22 @@ from appliance.clock import Clock
 from appliance.config.settings import BootstrapSettings, DeploymentSettings, GitSettings
 from appliance.control.contract import DeploymentSpec
 from appliance.deploy import slots
-from appliance.deploy.access import git_environment, without_credentials
+from appliance.deploy.access import without_credentials
 from appliance.deploy.baked import COMMIT, baked_folder, find_baked
-from appliance.deploy.checkout import Checkouts, Wanted
-from appliance.deploy.command import Runner
-from appliance.deploy.dependencies import find_dependencies
-from appliance.deploy.environment import Environment
-from appliance.deploy.git import Git
-from appliance.deploy.lock import folder_lock
-from appliance.deploy.slots import Uses
-from appliance.deploy.source import (
-    Source,
-    Transport,
-    check_inside,
-    check_parent,
-    check_ref,
-    choose_login,
-    parse_source,
-)
-from appliance.errors import DeploymentRejected, DeploymentUnavailable, SlotInUse
+from appliance.deploy.checkout import Checkouts, sweep
+from appliance.deploy.environment import LINK, Environment
+from appliance.deploy.failures import DISK_FULL
+from appliance.deploy.job import Job, plan_job
+from appliance.deploy.packages.dependencies import find_dependencies
+from appliance.deploy.slots import Slot, Uses
+from appliance.deploy.source import OwnToken
+from appliance.deploy.start_command import check_script, check_words
+from appliance.deploy.tools import ConfineTool, Tools, tools_for
+from appliance.errors import DeploymentError, DeploymentRejected, DeploymentUnavailable, OutOfRoom, SlotInUse
 
 log = structlog.get_logger()
 
 T = TypeVar("T")
-
-#: Seconds between lines of an installer's or git's output in the log.
-PROGRESS_EVERY_S = 5.0
-#: Seconds between lines that say that it goes on, while they say nothing.
-SILENCE_EVERY_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -56,7 +45,8 @@ class Deployed:
     """Where the code is, what runs it, which commit it is; ``notes`` are what an operator should know.
 
     ``venv_dir`` None is the machine's own Python, as an image with the code in it may have it.
-    ``environment`` changes when what is installed does.
+    ``environment`` changes when what is installed does. ``repository_problem`` is why the repository could
+    not be asked whether this is its newest commit, empty where it was.
     """
 
     code_dir: Path
@@ -65,10 +55,14 @@ class Deployed:
     commit: str
     notes: tuple[str, ...] = ()
     environment: str = ""
+    repository_problem: str = ""
 
 
 class Deployer:
-    """Deploys one parent queue after another; several may be deployed at once. ``redact`` masks secrets."""
+    """Deploys one parent queue after another; several may be deployed at once.
+
+    ``redact`` masks secrets, ``confine`` is as in :func:`~appliance.deploy.tools.tools_for`.
+    """
 
     def __init__(
         self,
@@ -77,14 +71,17 @@ class Deployer:
         git: GitSettings,
         clock: Clock,
         redact: Callable[[str], str],
+        confine: ConfineTool,
     ) -> None:
         self._dir = deployment.dir.expanduser().absolute()
-        self._baked = deployment.baked
-        self._system_site_packages = deployment.use_system_site_packages
+        self._deployment = deployment
         self._bootstrap = bootstrap
         self._git = git
         self._clock = clock
         self._redact = redact
+        self._confine = confine
+        #: Hosts that a warning has named.
+        self._named: set[str] = set()
 
     def deploy(
         self,
@@ -98,28 +95,62 @@ class Deployer:
         """Bring code and environment of the queue ``parent`` to what ``spec`` says.
 
         ``git_token`` is the server's, which wins over our own. What is returned is taken into ``uses``,
-        and nothing is changed that is in anybody's. ``may_stay`` is whether an earlier commit will do
-        where the repository cannot be reached.
+        and no slot is changed that a process uses. ``may_stay`` is as in :class:`~appliance.deploy.job.Job`.
 
         Raises :class:`~appliance.errors.DeploymentRejected` for what another attempt would not change,
         :class:`~appliance.errors.DeploymentUnavailable` when the configured attempts are used up.
         """
-        if self._baked is not None:
-            return self._find_baked(baked_folder(self._baked, parent), parent, spec)
+        oddities = check_words(spec.startup_cmd)
+        for oddity in oddities:
+            log.warning("deploy.odd_command", parent=parent, problem=oddity)
+        if self._deployment.baked is not None:
+            deployed = self._find_baked(baked_folder(self._deployment.baked, parent), parent, spec)
+        else:
+            job = plan_job(parent, spec, git_token, self._git, may_stay=may_stay)
+            self._tell_of_token(job)
+            deployed = self._carry_out(job, uses)
+        check_script(spec.startup_cmd, deployed.code_dir, deployed.venv_dir, os.environ)
+        return replace(deployed, notes=(*deployed.notes, *oddities))
+
+    def _tell_of_token(self, job: Job) -> None:
+        host = job.source.origin.partition("://")[2]
+        if job.own_token is OwnToken.SENT_UNNAMED and host not in self._named:
+            self._named.add(host)
+            log.warning(
+                "deploy.token_host_unnamed",
+                parent=job.parent,
+                host=host,
+                reason="any https host that the server names is sent the worker's own token: set "
+                f"RUNQY_GIT_TOKEN_HOSTS to the hosts that may have it, such as {host}",
+            )
+        if job.own_token is OwnToken.WITHHELD:
+            why = (
+                "is not among"
+                if self._git.token_hosts
+                else "is reached without encryption and is not named in"
+            )
+            log.warning(
+                "deploy.token_withheld",
+                parent=job.parent,
+                host=host,
+                reason=f"the host {why} RUNQY_GIT_TOKEN_HOSTS, so the worker's own token is not sent there",
+            )
+
+    def _carry_out(self, job: Job, uses: Uses | None) -> Deployed:
         started_s = self._clock.monotonic()
-        source = parse_source(spec.git_url)
-        check_ref(spec.branch)
-        check_parent(parent)
-        code_path = check_inside("deployment.code_path", spec.code_path or "")
         try:
-            with ExitStack() as stack:
-                deployed = self._deploy(parent, spec, source, code_path, git_token, uses, may_stay, stack)
+            with tools_for(
+                job, self._dir, self._git.ssh_key, self._clock, self._redact, self._confine
+            ) as tools:
+                deployed = self._deploy(job, tools, uses)
         except OSError as exc:
             place = exc.filename or self._dir
+            if exc.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise OutOfRoom(f"{place}: {DISK_FULL}") from exc
             raise DeploymentRejected(f"RUNQY_DEPLOYMENT_DIR: {place}: {exc.strerror or exc}") from exc
         log.info(
             "deploy.done",
-            queue=parent,
+            parent=job.parent,
             commit=deployed.commit,
             code=str(deployed.code_dir),
             seconds=round(self._clock.monotonic() - started_s, 3),
@@ -129,80 +160,69 @@ class Deployer:
     def _find_baked(self, folder: Path, parent: str, spec: DeploymentSpec) -> Deployed:
         try:
             code_dir, venv_dir, python = find_baked(
-                folder, parent, spec, _base_python(), system_site_packages=self._system_site_packages
+                folder,
+                parent,
+                spec,
+                _base_python(),
+                system_site_packages=self._deployment.use_system_site_packages,
             )
         except OSError as exc:
             raise DeploymentRejected(f"RUNQY_DEPLOYMENT_BAKED: {folder}: {exc.strerror or exc}") from exc
         return Deployed(code_dir, venv_dir, python, COMMIT)
 
-    def _deploy(
-        self,
-        parent: str,
-        spec: DeploymentSpec,
-        source: Source,
-        code_path: str,
-        git_token: str | None,
-        uses: Uses | None,
-        may_stay: bool,
-        stack: ExitStack,
-    ) -> Deployed:
-        self._dir.mkdir(parents=True, exist_ok=True)
-        lock = stack.enter_context(folder_lock(self._dir / f".{parent}.lock", self._clock))
-        progress = _Progress(parent, self._clock)
-        runner = Runner(self._clock, self._redact, progress.heard, (lock,), progress.tick)
-
-        login = choose_login(source, git_token, self._git.token)
-        if login is not None and not source.encrypted:
-            log.warning("deploy.token_unencrypted", queue=parent, origin=source.origin)
-
-        def make_git(folder: Path) -> Git:
-            ssh_key = self._git.ssh_key if source.transport is Transport.SSH else None
-            env = stack.enter_context(git_environment(os.environ, folder, login, ssh_key))
-            return Git(folder, source.url, runner, env)
-
-        wanted = Wanted(source.url, spec.branch, code_path)
-        for slot in slots.candidates(self._dir, parent):
-            frozen = slots.in_use(slot) or (uses is not None and slot in uses)
+    def _deploy(self, job: Job, tools: Tools, uses: Uses | None) -> Deployed:
+        for slot in slots.candidates(self._dir, job.parent):
+            sweep(slot)
+            frozen = slots.in_use(slot.folder) or (uses is not None and slot.folder in uses)
             try:
-                deployed = self._deploy_into(slot, parent, spec, wanted, make_git, runner, frozen, may_stay)
+                deployed = self._deploy_into(slot, job, tools, frozen=frozen)
             except SlotInUse as exc:
-                log.info("deploy.slot_in_use", queue=parent, slot=slot.name, reason=str(exc))
+                log.info("deploy.slot_in_use", parent=job.parent, slot=slot.folder.name, reason=str(exc))
                 continue
             if uses is not None:
-                uses.take(slot)
+                uses.take(slot.folder)
             return deployed
         raise AssertionError("the last slot is always a new one")
 
-    def _deploy_into(
-        self,
-        slot: Path,
-        parent: str,
-        spec: DeploymentSpec,
-        wanted: Wanted,
-        make_git: Callable[[Path], Git],
-        runner: Runner,
-        frozen: bool,
-        may_stay: bool,
-    ) -> Deployed:
-        checkouts = Checkouts(parent, slot, make_git, partial(self._insist, parent))
-        checkout = checkouts.bring_to(wanted, frozen=frozen, may_stay=may_stay)
-        code_dir = slot / wanted.code_path
-        if not code_dir.resolve().is_relative_to(slot.resolve()) or not code_dir.is_dir():
+    def _deploy_into(self, slot: Slot, job: Job, tools: Tools, *, frozen: bool) -> Deployed:
+        parent, wanted = job.parent, job.wanted
+        checkouts = Checkouts(parent, slot, tools.make_git, partial(self._insist, parent))
+        checkout = checkouts.bring_to(wanted, frozen=frozen, may_stay=job.may_stay)
+        code_dir = slot.folder / wanted.code_path
+        if not code_dir.resolve().is_relative_to(slot.folder.resolve()) or not code_dir.is_dir():
             raise DeploymentRejected(
                 f"deployment.code_path: {wanted.url} has no folder {wanted.code_path!r} at {wanted.ref}"
             )
-        env = without_credentials(os.environ)
-        environment = Environment(code_dir, self._system_site_packages, runner, env, _base_python())
-        dependencies = find_dependencies(
+        env = {**without_credentials(os.environ), **tools.variables}
+        environment = Environment(
             code_dir,
-            slot,
-            spec.requirements_file,
-            checkout.commit,
-            poetry=which("poetry", path=env.get("PATH")) is not None,
+            slot.venv_dir,
+            slot.environment_record,
+            self._deployment.use_system_site_packages,
+            tools.make_installing(slot),
+            env,
+            _base_python(),
+            self._deployment.installer,
         )
-        installed = self._insist(
-            parent, "environment", lambda: environment.prepare(parent, dependencies, frozen=frozen)
-        )
+        tracked = str(PurePosixPath(wanted.code_path, LINK))
+        environment.link(is_tracked=tools.make_git(slot).is_tracked(tracked))
+        has_poetry = which("poetry", path=env.get("PATH")) is not None
+
+        def install(commit: str) -> str:
+            declared = find_dependencies(
+                code_dir, slot.folder, job.requirements_file, commit, poetry=has_poetry
+            )
+            return environment.prepare(parent, declared, frozen=frozen)
+
+        try:
+            installed = self._insist(parent, "environment", lambda: install(checkout.commit))
+        except DeploymentUnavailable as exc:
+            checkout = checkouts.go_back(exc)
+            try:
+                # Of what is installed already, no index is asked.
+                installed = install(checkout.commit)
+            except DeploymentError:
+                raise exc from None
         return Deployed(
             code_dir,
             environment.venv_dir,
@@ -210,6 +230,7 @@ class Deployer:
             checkout.commit,
             tuple(checkouts.notes),
             installed,
+            checkouts.repository_problem,
         )
 
     def _insist(self, parent: str, what: str, attempt: Callable[[], T]) -> T:
@@ -220,7 +241,7 @@ class Deployer:
             except DeploymentUnavailable as exc:
                 log.warning(
                     "deploy.attempt_failed",
-                    queue=parent,
+                    parent=parent,
                     what=what,
                     attempt=number,
                     of=attempts,
@@ -231,32 +252,15 @@ class Deployer:
         return attempt()
 
 
-class _Progress:
-    """A line of what is going on, now and then: silence for minutes looks like a hang."""
-
-    def __init__(self, parent: str, clock: Clock) -> None:
-        self._log = log.bind(queue=parent)
-        self._clock = clock
-        self._said_s = clock.monotonic()
-        self._latest = ""
-        self._is_news = False
-
-    def heard(self, line: str) -> None:
-        self._log.debug("deploy.output", line=line)
-        self._latest, self._is_news = line, True
-
-    def tick(self) -> None:
-        waited_s = self._clock.monotonic() - self._said_s
-        if self._is_news and waited_s >= PROGRESS_EVERY_S:
-            self._log.info("deploy.progress", line=self._latest)
-        elif waited_s >= SILENCE_EVERY_S:
-            self._log.info("deploy.still_working", last_line=self._latest)
-        else:
-            return
-        self._said_s += waited_s
-        self._is_news = False
-
-
 def _base_python() -> Path:
     """The interpreter that our own environment was made from, or ours where we are in none."""
-    return Path(getattr(sys, "_base_executable", None) or sys.executable)
+    base = Path(getattr(sys, "_base_executable", None) or sys.executable)
+    # PYTHONHOME has Python take the interpreter of our own environment for the base.
+    if not os.environ.get("PYTHONHOME") or base.parent.parent != Path(sys.prefix):
+        return base
+    with suppress(OSError):
+        for line in Path(sys.prefix, "pyvenv.cfg").read_text(encoding="utf-8").splitlines():
+            name, _, value = line.partition("=")
+            if name.strip() == "home":
+                return Path(value.strip(), base.name)
+    return base

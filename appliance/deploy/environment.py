@@ -2,10 +2,15 @@
 
 It is made from the interpreter that the worker's own environment was made from, so that task code
 sees the machine's packages (where settings say so) and never the worker's.
+
+It lies beside the folder of task code, which may not write to it: what is installed is what was declared.
+The record of it is among what the worker keeps for itself. A link in the code folder leads to it, for start
+commands that name it; the worker itself never follows that.
 """
 
 import hashlib
 import json
+import os
 import platform
 import sys
 import sysconfig
@@ -16,9 +21,9 @@ from pathlib import Path
 import structlog
 
 from appliance.deploy.command import Command, Limits, Runner
-from appliance.deploy.dependencies import Dependencies
 from appliance.deploy.files import read_json, remove, write_json
-from appliance.deploy.installer import Installer, choose_installer
+from appliance.deploy.packages.dependencies import Dependencies
+from appliance.deploy.packages.installer import Installer, choose_installer
 from appliance.deploy.plan import (
     EnvironmentFacts,
     EnvironmentRecord,
@@ -31,8 +36,8 @@ from appliance.errors import CommandFailed, DeploymentRejected, SlotInUse
 
 log = structlog.get_logger()
 
-#: Written last, and emptied of its dependencies before they are touched: it tells whole from half-built.
-RECORD = ".runqy.json"
+#: Where earlier workers had the environment, and start commands may look for it: in the code folder.
+LINK = ".venv"
 _QUICK = Limits(total_s=60.0, silent_s=60.0)
 #: What the machine's interpreter brings, which installing takes into account where it is inherited.
 _INHERITED = (
@@ -43,18 +48,20 @@ _INHERITED = (
 
 @dataclass(frozen=True)
 class Environment:
-    """One virtual environment, there or wanted, in the code folder ``code_dir``."""
+    """One virtual environment, there or wanted, in ``venv_dir``, for the code in ``code_dir``.
+
+    ``record`` is written last, and emptied before dependencies are touched, so that half-built environments
+    are recognised. ``installer`` is as set.
+    """
 
     code_dir: Path
+    venv_dir: Path
+    record: Path
     system_site_packages: bool
     runner: Runner
     env: Mapping[str, str]
     base_python: Path
-
-    @property
-    def venv_dir(self) -> Path:
-        """Where it is."""
-        return self.code_dir / ".venv"
+    installer: str = "auto"
 
     @property
     def python(self) -> Path:
@@ -70,9 +77,8 @@ class Environment:
         Raises :class:`~appliance.errors.DeploymentUnavailable` or
         :class:`~appliance.errors.DeploymentRejected`, whose texts end in the installer's last lines.
         """
-        installer = choose_installer(
-            self.code_dir, self.python, self.runner, self.env, self.system_site_packages
-        )
+        with_uv = self.installer == "auto" and not self.system_site_packages
+        installer = choose_installer(self.code_dir, self.python, self.runner, self.env, with_uv=with_uv)
         facts = EnvironmentFacts(
             interpreter=str(self.base_python.resolve()),
             version=f"{sys.implementation.name} {platform.python_version()}",
@@ -81,11 +87,12 @@ class Environment:
             installer=installer.name,
         )
         fingerprint = self._with_inherited(dependencies.fingerprint)
-        found = read_environment(read_json(self.venv_dir / RECORD))
-        step, reason = plan_environment(found, works=self._works(), wanted=facts, dependencies=fingerprint)
+        found = None if self.venv_dir.is_symlink() else read_environment(read_json(self.record))
+        works = found is not None and self._works()
+        step, reason = plan_environment(found, works=works, wanted=facts, dependencies=fingerprint)
         log.info(
             "deploy.environment",
-            queue=parent,
+            parent=parent,
             step=step.value,
             reason=reason,
             installer=installer.name,
@@ -101,6 +108,30 @@ class Environment:
             )
             self._record(EnvironmentRecord(facts, fingerprint))
         return fingerprint
+
+    def link(self, *, is_tracked: bool) -> None:
+        """Have the link to it in the code folder; ``is_tracked``: the repository has something there.
+
+        Raises :class:`~appliance.errors.DeploymentRejected` where anything else is in its place. To use that
+        would be to run what the repository, or a task of an earlier start, put there.
+        """
+        path = self.code_dir / LINK
+        if is_tracked:
+            raise DeploymentRejected(
+                f"deployment.git_url: the repository tracks {LINK} in the folder of the code, where the "
+                f"worker's environment is: remove it from the repository (git rm -r --cached {LINK}) and "
+                "list it in .gitignore"
+            )
+        try:
+            path.symlink_to(self.venv_dir)
+        except FileExistsError:
+            if path.is_symlink() and path.readlink() == self.venv_dir:
+                return
+            what = f"a link to {path.readlink()}" if path.is_symlink() else "not a link"
+            raise DeploymentRejected(
+                f"RUNQY_DEPLOYMENT_DIR: {path} is {what}, and neither the repository nor the worker made it; "
+                f"the environment is {self.venv_dir}: find out what put it there, and remove it"
+            ) from None
 
     def _install(
         self,
@@ -118,26 +149,34 @@ class Environment:
             if not replace_broken:
                 raise
             # What earlier versions left behind can be what is in the way.
-            log.warning("deploy.environment_anew", queue=parent, reason=str(exc))
+            log.warning("deploy.environment_recreated", parent=parent, reason=str(exc))
             self._build(installer, facts)
             installer.install(dependencies)
 
     def _build(self, installer: Installer, facts: EnvironmentFacts) -> None:
+        if os.pathsep in str(self.venv_dir):
+            # A relative RUNQY_DEPLOYMENT_DIR in a folder like that: no setting shows it.
+            raise DeploymentRejected(
+                f"{self.venv_dir} has a colon in it, so its programs cannot be found (PATH separates folders "
+                "by colons): set RUNQY_DEPLOYMENT_DIR to a folder without one"
+            )
         remove(self.venv_dir)
+        # Made here: the program that fills it may make nothing beside it.
+        self.venv_dir.mkdir()
         installer.make(self.base_python, system_site_packages=self.system_site_packages)
         if not self._works():
             raise DeploymentRejected(f"{self.base_python} makes environments whose interpreter does not run")
         self._record(EnvironmentRecord(facts))
 
     def _record(self, record: EnvironmentRecord) -> None:
-        write_json(self.venv_dir / RECORD, to_record(record))
+        write_json(self.record, to_record(record))
 
     def _works(self) -> bool:
         if not self.python.exists():
             return False
         script = "import sys; print(sys.prefix)"
         try:
-            said = self.runner.run(self._command(self.python, script), _QUICK).stdout
+            said = self.runner.unheard().run(self._command(self.python, script), _QUICK).stdout
         except CommandFailed:
             return False
         return Path(said.strip()).resolve() == self.venv_dir.resolve()
@@ -147,11 +186,12 @@ class Environment:
         if not self.system_site_packages:
             return fingerprint
         try:
-            inherited = self.runner.run(self._command(self.base_python, _INHERITED), _QUICK).stdout
+            command = self._command(self.base_python, _INHERITED)
+            inherited = self.runner.unheard().run(command, _QUICK).stdout
         except CommandFailed as exc:
             raise DeploymentRejected(f"{self.base_python} does not run: {exc}") from exc
         return hashlib.sha256(json.dumps([fingerprint, inherited]).encode()).hexdigest()
 
     def _command(self, python: Path, script: str) -> Command:
         # Not from the code folder: a json.py there would be imported instead of Python's own.
-        return Command((str(python), "-c", script), self.venv_dir.parent.parent, self.env)
+        return Command((str(python), "-c", script), self.venv_dir.parent, self.env)

@@ -1,30 +1,59 @@
 """Records and folders of a deployment: written whole or not at all, removed whatever is in them."""
 
+import errno
 import json
 import os
-import shutil
 import stat
-from collections.abc import Callable
 from pathlib import Path
 
 import gevent
+
+from appliance.removal import remove_folder
+
+#: Bytes of a record that are read.
+_LONGEST_RECORD = 1024 * 1024
 
 
 def read_json(path: Path) -> object:
     """The decoded content; None where there is no file, or none that can be decoded."""
     try:
-        return json.loads(path.read_bytes())
+        return json.loads(read_beginning(path, _LONGEST_RECORD))
     except (OSError, ValueError, RecursionError):
         return None
 
 
+def read_beginning(path: Path, longest: int) -> bytes:
+    """At most so many bytes of a regular file; a device, a pipe or what never ends must not hold up a worker.
+
+    Raises OSError.
+    """
+    # Opening a pipe waits for its writer, unless told not to.
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(fd, "rb") as file:  # noqa: PTH123  Path cannot open a descriptor
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file")
+        return file.read(longest)
+
+
 def write_json(path: Path, data: object) -> None:
-    """Write ``data``; whoever reads finds the old content or the new, never a half. Raises OSError."""
+    """Write ``data``; a reader finds the old content or the new, never a half. Raises OSError."""
+    write_text(path, json.dumps(data), lasting=True)
+
+
+def write_text(path: Path, text: str, *, lasting: bool = False) -> None:
+    """Put a file with ``text`` at ``path``, whatever is there; with ``lasting`` it survives a power cut.
+
+    The file is always a new one: what another program put there, such as a link to a file that is not to be
+    written, is replaced and never written to. Raises OSError.
+    """
     unfinished = path.with_name(path.name + ".new")
-    with unfinished.open("w", encoding="utf-8") as file:
-        json.dump(data, file)
+    unfinished.unlink(missing_ok=True)
+    fd = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    with open(fd, "w", encoding="utf-8") as file:  # noqa: PTH123  Path has no exclusive open of a descriptor
+        file.write(text)
         file.flush()
-        os.fsync(file.fileno())
+        if lasting:
+            os.fsync(file.fileno())
     unfinished.replace(path)
 
 
@@ -34,25 +63,6 @@ def remove(path: Path) -> None:
     An environment can hold a hundred thousand files: that is done beside the event loop.
     """
     if path.is_dir() and not path.is_symlink():
-        gevent.get_hub().threadpool.apply(_remove_folder, (path,))
+        gevent.get_hub().threadpool.apply(remove_folder, (path,))
     else:
         path.unlink(missing_ok=True)
-
-
-def _remove_folder(path: Path) -> None:
-    shutil.rmtree(path, onerror=_insist)
-
-
-def _insist(do: Callable[[str], object], name: str, exc_info: tuple[type, BaseException, object]) -> None:
-    """A read-only folder, as Go's module cache makes them, keeps its entries from going."""
-    if isinstance(exc_info[1], FileNotFoundError):
-        return
-    if not isinstance(exc_info[1], PermissionError):
-        raise exc_info[1]
-    for place in (Path(name).parent, Path(name)):
-        if not place.is_symlink():
-            place.chmod(place.stat().st_mode | stat.S_IRWXU)
-    if Path(name).is_dir() and not Path(name).is_symlink():
-        shutil.rmtree(name)
-    else:
-        do(name)

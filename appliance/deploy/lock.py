@@ -36,7 +36,7 @@ def folder_lock(path: Path, clock: Clock, limit_s: float = LIMIT_S) -> Iterator[
     the file cannot be made.
     """
     # Not removed at the end: another worker may wait on this very file already.
-    fd = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    fd = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
     try:
         _take(fd, path, clock, limit_s)
         yield fd

@@ -58,7 +58,7 @@ class EnvironmentStep(StrEnum):
 def plan_checkout(
     found: Checkout | None, head: str | None, url: str, code_path: str
 ) -> tuple[CheckoutStep, str]:
-    """Whether to clone anew or to update, and why.
+    """Whether to make another clone or to update this one, and why.
 
     ``found`` is the record of a finished clone, ``head`` the commit that git reads there, None where
     it cannot. Another branch or tag is an update; another URL or folder is another clone, since
@@ -83,7 +83,7 @@ def can_stay(found: Checkout, url: str, ref: str, code_path: str) -> bool:
 def plan_environment(
     found: EnvironmentRecord | None, *, works: bool, wanted: EnvironmentFacts, dependencies: str
 ) -> tuple[EnvironmentStep, str]:
-    """Whether to make the environment anew, to install into it, or to leave it, and why.
+    """Whether to make another environment, to install into this one, or to leave it, and why.
 
     ``works`` is whether its interpreter runs, ``dependencies`` the fingerprint of what is wanted.
     """

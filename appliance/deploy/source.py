@@ -14,7 +14,7 @@ from appliance.errors import DeploymentRejected
 
 #: What git takes for the user where only a token matters; GitHub, GitLab, Gitea and Azure accept any.
 DEFAULT_USER = "x-access-token"
-#: Hosts that insist on a user name of their own for tokens.
+#: Hosts that insist on their own user name for tokens.
 _USERS = {"bitbucket.org": "x-token-auth"}
 _ALLOWED = "https://, http://, ssh://, git:// or file:// URL, user@host:path, or a local path"
 #: What git's own rules forbid in the name of a branch or tag (gitrevisions, git-check-ref-format).
@@ -56,6 +56,15 @@ class Login:
     password: str = field(repr=False)
 
 
+class OwnToken(StrEnum):
+    """What becomes of the worker's own token."""
+
+    UNUSED = "unused"  # there is none, or another login goes first
+    SENT = "sent"
+    SENT_UNNAMED = "sent to an unnamed host"
+    WITHHELD = "withheld"
+
+
 def parse_source(git_url: str) -> Source:
     """Take ``git_url`` apart; raises :class:`~appliance.errors.DeploymentRejected` for one not to be used.
 
@@ -65,9 +74,11 @@ def parse_source(git_url: str) -> Source:
         raise _refused(git_url)
     scheme, found, _ = git_url.partition("://")
     if not found:
-        host, colon, _ = git_url.partition(":")
+        host, colon, path = git_url.partition(":")
         is_scp = bool(colon) and "/" not in host
-        if is_scp and host.rpartition("@")[2].startswith("-"):
+        # A password has no place in this form, and everybody could read it in the list of processes.
+        has_password = "@" not in host and re.match(r"[^/]*@[^/]*:", path)
+        if is_scp and (host.rpartition("@")[2].startswith("-") or has_password):
             raise _refused(git_url)
         return Source(git_url, Transport.SSH if is_scp else Transport.LOCAL)
     if scheme in {"https", "http"}:
@@ -75,33 +86,46 @@ def parse_source(git_url: str) -> Source:
     if scheme in {"ssh", "git+ssh", "ssh+git"}:
         return _ssh(git_url)
     if scheme == "git":
-        return Source(git_url, Transport.GIT)
+        # This protocol knows no login: whatever stands there as one is not needed, and not shown.
+        host, slash, path = git_url.removeprefix("git://").partition("/")
+        return Source(f"git://{host.rpartition('@')[2]}{slash}{path}", Transport.GIT)
     if scheme == "file":
         return Source(git_url, Transport.LOCAL)
     raise _refused(git_url)
 
 
-def choose_login(source: Source, server_token: str | None, own_token: str | None) -> Login | None:
+def choose_login(
+    source: Source, server_token: str | None, own_token: str | None, own_hosts: tuple[str, ...] | None
+) -> tuple[Login | None, OwnToken]:
     """What to log in with: the server's token, else what the URL held, else our own token, else nothing.
+
+    Our own goes to ``own_hosts`` (``host`` or ``host:port``) only; None is every host that is reached by
+    https. The server and the URL name a repository and its credentials together, so theirs belong there.
 
     The user named in the URL stays: deploy tokens of some hosts are bound to one.
     """
     if source.transport is not Transport.HTTP:
-        return None
+        return None, OwnToken.UNUSED
     host = urlsplit(source.origin).hostname or ""
     user = source.user or _USERS.get(host, DEFAULT_USER)
-    token = _clean(server_token)
+    token = _clean(server_token) or source.password
     if token:
-        return Login(source.origin, user, token)
-    if source.password:
-        return Login(source.origin, user, source.password)
+        return Login(source.origin, user, token), OwnToken.UNUSED
     token = _clean(own_token)
-    if token:
-        return Login(source.origin, user, token)
+    own = _where_to(source, own_hosts) if token else OwnToken.UNUSED
+    if own in {OwnToken.SENT, OwnToken.SENT_UNNAMED}:
+        return Login(source.origin, user, token), own
     if source.user:
         # https://TOKEN@host/…: the token stands where the user would, as git hosts document it.
-        return Login(source.origin, source.user, "")
-    return None
+        return Login(source.origin, source.user, ""), own
+    return None, own
+
+
+def shown(git_url: str) -> str:
+    """``git_url`` for people: what stands before an @ or in a query may be a password."""
+    scheme, slashes, rest = git_url.partition("://")
+    place, query, _ = (rest if slashes else git_url).partition("?")
+    return scheme * bool(slashes) + slashes + place.rpartition("@")[2] + ("?…" if query else "")
 
 
 def check_ref(branch: str) -> str:
@@ -139,6 +163,12 @@ def _http(git_url: str) -> Source:
         raise _refused(git_url) from None
     if not parts.hostname:
         raise _refused(git_url)
+    if parts.query:
+        # Git would pass it on as an argument of a program, and append its own path to it.
+        raise DeploymentRejected(
+            f"deployment.git_url: {shown(git_url)!r} has a query, which no git host reads: leave it out, and "
+            "give a token as the server's git_token or as RUNQY_GIT_TOKEN"
+        )
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     return Source(
         url=parts._replace(netloc=f"{host}{port}", fragment="").geturl(),
@@ -161,6 +191,15 @@ def _ssh(git_url: str) -> Source:
     return Source(parts._replace(netloc=user.partition(":")[0] + at + host).geturl(), Transport.SSH)
 
 
+def _where_to(source: Source, hosts: tuple[str, ...] | None) -> OwnToken:
+    if hosts is None:
+        return OwnToken.SENT_UNNAMED if source.encrypted else OwnToken.WITHHELD
+    parts = urlsplit(source.origin)
+    host = parts.netloc.removesuffix(f":{parts.port}").lower()
+    port = parts.port or (443 if source.encrypted else 80)
+    return OwnToken.SENT if {host, f"{host}:{port}"} & set(hosts) else OwnToken.WITHHELD
+
+
 def _clean(secret: str | None) -> str:
     """Without the line break that files and here-documents leave; one inside would end git's line early."""
     text = (secret or "").strip()
@@ -170,6 +209,4 @@ def _clean(secret: str | None) -> str:
 
 
 def _refused(git_url: str) -> DeploymentRejected:
-    # What stands before an @ may be a password.
-    shown = git_url.rpartition("@")[2]
-    return DeploymentRejected(f"deployment.git_url: {shown!r} must be an {_ALLOWED}")
+    return DeploymentRejected(f"deployment.git_url: {shown(git_url)!r} must be an {_ALLOWED}")

@@ -1,4 +1,4 @@
-"""Ends running tasks that somebody cancelled: a message on ``asynq:cancel`` is a task's id."""
+"""Ends running tasks that a client has cancelled: a message on ``asynq:cancel`` is a task's id."""
 
 from collections.abc import Callable
 

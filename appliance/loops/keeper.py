@@ -54,7 +54,7 @@ class Keeper:
         return LOOK_EVERY_S if self._mirror(late) else TROUBLE_DELAY_S
 
     def last(self, timeout_s: float) -> None:
-        """Keep whatever waits now: nobody will look again. Gives up after ``timeout_s`` seconds."""
+        """Keep whatever waits now: there is no further look. Gives up after ``timeout_s`` seconds."""
         self._seen = self._look()
         tasks = [lease.task_id for lease in self._seen]
         keeping = gevent.spawn(self._mirror, list(self._seen.values()))
@@ -70,7 +70,10 @@ class Keeper:
         found = {}
         for redis, settlement in self._outcomes():
             known = self._seen.get(settlement.lease)
-            found[settlement.lease] = known or Kept(redis, settlement, now)
+            # What Redis moved to has another identity.
+            same = known is not None and known.redis == redis
+            since_s = known.since_wall_s if known is not None else now
+            found[settlement.lease] = known if known and same else Kept(redis, settlement, since_s)
         return found
 
     def _mirror(self, late: list[Kept]) -> bool:

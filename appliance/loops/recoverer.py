@@ -8,9 +8,10 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from appliance.clock import Clock
-from appliance.process.work import Died
-from appliance.queue.broker import Broker, Verdict
+from appliance.process.outcome import Lapsed
+from appliance.queue.broker import Broker
 from appliance.queue.message import Lease
+from appliance.queue.replies import FenceReply
 from appliance.queue.settlement import Archive, Policy, Retry
 
 log = structlog.get_logger()
@@ -34,20 +35,20 @@ class Recoverer:
         self._held = held
 
     def tick(self, queue: str) -> int:
-        """Recover what has expired in ``queue`` now; returns how many."""
-        taken = self._broker.expired(queue)
+        """Recover what has expired in ``queue`` now, or part of it; returns how many."""
+        taken = self._broker.lapsed(queue)
         settlements: list[Retry | Archive] = [
             self._policy.refuse(lease, f"{REASON}; {reason}") for lease, reason in taken.broken
         ]
         for task in taken.tasks:
-            settlement = self._policy.settle(task, Died(REASON), self._clock.wall())
-            assert isinstance(settlement, Retry | Archive)  # noqa: S101  what Died always becomes
+            settlement = self._policy.settle(task, Lapsed(REASON), self._clock.wall())
+            assert isinstance(settlement, Retry | Archive)  # noqa: S101  what Lapsed always becomes
             settlements.append(settlement)
         held = set(self._held())
         settlements = [settlement for settlement in settlements if settlement.lease not in held]
         recovered = 0
-        for settlement, verdict in zip(settlements, self._broker.settle_expired(settlements), strict=True):
-            if verdict is Verdict.DONE:
+        for settlement, reply in zip(settlements, self._broker.settle_lapsed(settlements), strict=True):
+            if reply is FenceReply.DONE:
                 recovered += 1
                 log.warning(
                     "task.recovered",

@@ -1,19 +1,24 @@
 """A small HTTP server for probes, scrapers and people. It only reads: nothing can be changed through it.
 
-Built for strangers on the other end: what they send is bounded in size and time, and of too many
-connections the oldest makes room, so that a probe is always answered. A connection serves one request.
+Built for strangers on the other end, beside tasks that must not suffer from them: what they send is bounded
+in size and time, of too many connections the oldest makes room, so that a probe is always answered, and so
+many are accepted a second; the others wait in the kernel. A connection serves one request.
 """
 
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import gevent
+import gevent.socket
 import structlog
-from gevent.server import StreamServer
+from gevent.pool import Pool
 
+from appliance.clock import TURN_S, Clock
 from appliance.errors import StartupError
+from appliance.observe.allowance import Allowance
 
 log = structlog.get_logger()
 
@@ -22,6 +27,20 @@ LARGEST_HEAD_BYTES = 8_192
 PATIENCE_S = 5.0
 #: Most connections at a time.
 MOST_CONNECTIONS = 32
+#: Part of the event loop's time that clients may have, and seconds of it at once: tasks shall have the rest.
+SHARE, BURST_S = 0.05, 0.1
+#: What a connection costs at least, in seconds; hence at most 200 a second, and 400 at once. On a busy
+#: machine it costs more: so many times what its arrival and its answer took, the rest being the loop's.
+COST_S, _COST_OF_ARRIVAL, _COST_OF_ANSWER = 0.000_25, 6.0, 3.0
+#: Most that is counted for an arrival, and for an answer: that may wait for Redis or for a slow reader, while
+#: tasks have the loop.
+_MOST_COST_S, _MOST_COST_OF_ANSWER_S = 0.1, 0.02
+#: Connections that wait in the kernel.
+_BACKLOG = 128
+#: Seconds until the next try where the machine has no descriptor or memory left for a connection.
+EXHAUSTED_DELAY_S = 0.5
+#: Seconds between two defects that are logged, each with its traceback.
+_DEFECT_EVERY_S = 1.0
 
 _REASONS = {
     200: "OK",
@@ -58,11 +77,17 @@ Answer = Callable[[Request], Response]
 class HttpServer:
     """Listens on ``addr`` (``host:port``) and has ``answer`` called for every GET and HEAD."""
 
-    def __init__(self, addr: str, answer: Answer) -> None:
+    def __init__(self, addr: str, answer: Answer, clock: Clock) -> None:
         self._addr = addr
         self._answer = answer
-        self._server: StreamServer | None = None
-        self._connections: dict[Any, None] = {}
+        self._clock = clock
+        self._allowance = Allowance(SHARE, BURST_S)
+        self._defects = Allowance(1 / _DEFECT_EVERY_S, 1)
+        self._listener: socket.socket | None = None
+        self._accepting: Any = None
+        self._pool = Pool(MOST_CONNECTIONS)
+        #: Those of the pool, oldest first.
+        self._connections: dict[Any, socket.socket] = {}
 
     def start(self) -> None:
         """Listen from now on; raises :class:`~appliance.errors.StartupError` where that is not possible."""
@@ -71,37 +96,93 @@ class HttpServer:
             family, _, _, _, address = socket.getaddrinfo(
                 host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
             )[0]
-            listener = socket.create_server(address[:2], family=family, backlog=128)
+            plain = socket.create_server(address[:2], family=family, backlog=_BACKLOG)
         except OSError as exc:
             reason = (exc.strerror or str(exc)).partition(" (while")[0]  # what follows is the address again
             raise StartupError(f"RUNQY_HTTP_ADDR={self._addr!r}: cannot listen there: {reason}") from exc
-        self._server = StreamServer(listener, self._accept)
-        self._server.start()
+        # Ours whether the program is patched or not: accepting must not block the others.
+        self._listener = gevent.socket.socket(fileno=plain.detach())
+        self._accepting = gevent.spawn(self._accept_all, self._listener)
         log.info("http.listening", addr=self._addr)
 
     def stop(self) -> None:
         """Hang up on everybody and listen no more. Idempotent."""
-        if self._server is not None:
-            self._server.close()
-        gevent.killall(list(self._connections))
+        if self._accepting is not None:
+            self._accepting.kill()
+        if self._listener is not None:
+            self._listener.close()
+        self._pool.kill()
+        for greenlet in list(self._connections):
+            self._ended(greenlet)
 
-    def _accept(self, connection: socket.socket, _address: object) -> None:
-        me = gevent.getcurrent()
-        if len(self._connections) >= MOST_CONNECTIONS:
-            next(iter(self._connections)).kill(block=False)
-        self._connections[me] = None
+    def _accept_all(self, listener: socket.socket) -> None:
+        exhausted = False
+        while True:
+            while wait_s := self._allowance.wait_s(self._clock.monotonic()):
+                gevent.sleep(wait_s)
+            try:
+                connection, _ = listener.accept()
+            except OSError as exc:
+                # No descriptor, no memory: the machine's trouble, which can pass. What we hold goes first.
+                if not exhausted:
+                    consequence = "probes and scrapes wait"
+                    log.warning("http.exhausted", error=exc.strerror or str(exc), consequence=consequence)
+                exhausted = True
+                self._make_room()
+                gevent.sleep(EXHAUSTED_DELAY_S)
+                continue
+            if exhausted:
+                log.info("http.accepting_again")
+                exhausted = False
+            took_s = 0.0
+            while self._pool.full():
+                # Those whose request is here are answered by this, and need not go; who was told to, goes.
+                gevent.sleep(TURN_S)
+                if self._pool.full():
+                    took_s += self._timed(self._make_room)
+            took_s += self._timed(partial(self._begin, connection))
+            self._allowance.spend(min(max(COST_S, _COST_OF_ARRIVAL * took_s), _MOST_COST_S))
+
+    def _timed(self, work: Callable[[], object]) -> float:
+        """Seconds of what holds the loop; on a busy machine those in which others had the processor, too."""
+        begun_s = self._clock.monotonic()
+        work()
+        return self._clock.monotonic() - begun_s
+
+    def _begin(self, connection: socket.socket) -> None:
+        greenlet = self._pool.spawn(self._attend, connection)
+        self._connections[greenlet] = connection
+        greenlet.link(self._ended)
+
+    def _ended(self, greenlet: Any) -> None:
+        # Here and not only where it is served: one that was killed before it began has not been.
+        connection = self._connections.pop(greenlet, None)
+        if connection is not None:
+            connection.close()
+
+    def _make_room(self) -> None:
+        """End the oldest connection."""
+        oldest = next(iter(self._connections), None)
+        if oldest is not None:
+            # Not waited for: it ends in the loop's next turn.
+            oldest.kill(block=False)
+            self._ended(oldest)
+
+    def _attend(self, connection: socket.socket) -> None:
         try:
             with connection:
                 self._serve(connection)
         except OSError:
             return  # they have gone
-        finally:
-            self._connections.pop(me, None)
 
     def _serve(self, connection: socket.socket) -> None:
         with gevent.Timeout(PATIENCE_S, False):  # type: ignore[arg-type]
-            method, response = self._respond(_read_head(connection))
+            head = _read_head(connection)
+            begun_s = self._clock.monotonic()
+            method, response = self._respond(head)
             connection.sendall(_encode(response, with_body=method != "HEAD"))
+            cost_s = _COST_OF_ANSWER * (self._clock.monotonic() - begun_s)
+            self._allowance.spend(min(max(cost_s - COST_S, 0.0), _MOST_COST_OF_ANSWER_S))
             # Closing with something unread would reset the connection, and they might lose the answer.
             connection.shutdown(socket.SHUT_WR)
             left = LARGEST_HEAD_BYTES
@@ -124,7 +205,10 @@ class HttpServer:
         try:
             return method, self._answer(Request(target.partition("?")[0], accept))
         except Exception:
-            log.exception("http.defect", path=target[:100])
+            # Each is the same, and a flood of requests shall be none of the log.
+            if not self._defects.wait_s(self._clock.monotonic()):
+                self._defects.spend(1)
+                log.exception("http.defect", path=target[:100])
             return method, _text(500, "a defect of the worker's; its log has a traceback\n")
 
 

@@ -4,11 +4,16 @@ from collections import deque
 
 
 class Outbound:
-    """JSON texts for one list in Redis, which keeps the newest ``kept`` for ``ttl_s`` seconds."""
+    """JSON texts for one list in Redis, which lives for ``ttl_s`` seconds.
 
-    def __init__(self, key: str, kept: int, ttl_s: int) -> None:
+    The list is cut back to the newest ``kept`` only when it is longer than ``longest``: for a program that
+    reads on from where it was, a list that is cut with every line stands still.
+    """
+
+    def __init__(self, key: str, *, kept: int, longest: int, ttl_s: int) -> None:
         self.key = key
         self.kept = kept
+        self.longest = longest
         self.ttl_s = ttl_s
         self._first = 0
         self._texts: deque[str] = deque()

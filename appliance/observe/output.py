@@ -10,9 +10,9 @@ from appliance.observe.outbound import Outbound
 
 log = structlog.get_logger()
 
-#: How many lines Redis keeps for a worker, and for how long after the last, in seconds.
+#: How many lines Redis keeps for a worker at least, and at most.
 KEPT_LINES = 500
-LOGS_TTL_S = 24 * 3600
+MOST_LINES = 1_000
 
 
 class Output:
@@ -24,10 +24,13 @@ class Output:
         self.outbound = outbound
         self._sequence = 0
 
-    def add(self, parent: str, source: str, text: str) -> None:
-        """Take one line; ``source`` is stdout or stderr."""
+    def add(self, parent: str, source: str, text: str, task_id: str | None = None) -> None:
+        """Take one line; ``source`` is stdout or stderr, ``task_id`` the one task that ran then."""
         text = self._redact(text)
         self._sequence += 1
-        line = {"ts": int(self._clock.wall() * 1000), "src": source, "text": text, "seq": self._sequence}
-        self.outbound.add(json.dumps(line))
-        log.info("child.output", queue=parent, src=source, text=text)
+        whose = {"task_id": task_id} if task_id else {}
+        now_ms = int(self._clock.wall() * 1000)
+        self.outbound.add(
+            json.dumps({"ts": now_ms, "src": source, "text": text, "seq": self._sequence, **whose})
+        )
+        log.info("process.output", parent=parent, src=source, text=text, **whose)

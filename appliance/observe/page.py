@@ -1,7 +1,7 @@
 """The status page: the answer of ``/status`` as HTML, whole without scripts, kept fresh by one.
 
-Nothing in it can be trusted: task ids, types and log lines are anybody's. All text is escaped here and
-nowhere else, and the content policy permits no script, style or address but the page's own.
+Nothing in it can be trusted: clients choose task ids and types, task code writes log lines. All text is
+escaped here and nowhere else; the content policy permits no script, style or address but the page's own.
 """
 
 import base64
@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from importlib.resources import files
 from typing import Any
+
+from appliance.plain import plain
 
 #: Most moments and lines that are shown; ``/status`` has more.
 _MOMENTS, _LINES = 15, 80
@@ -52,7 +54,7 @@ HEADERS = (
 
 def render(status: Mapping[str, Any]) -> str:
     """The page for what :func:`appliance.observe.status.status` returns."""
-    parents = ", ".join(lane["parent"] for lane in status["lanes"]) or "starting"
+    parents = ", ".join(parent["parent"] for parent in status["parents"]) or "starting"
     word = "ready" if status["ready"] else "not ready"
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
@@ -65,7 +67,7 @@ def render(status: Mapping[str, Any]) -> str:
 
 def _main(status: Mapping[str, Any]) -> str:
     return (
-        f"<main>{_header(status)}{''.join(map(_lane, status['lanes']))}"
+        f"<main>{_header(status)}{''.join(map(_parent, status['parents']))}"
         f"{_timeline(status['timeline'])}{_log(status['log'])}{_footer(status)}</main>"
     )
 
@@ -75,12 +77,12 @@ def _header(status: Mapping[str, Any]) -> str:
     tone, word = ("good", "ready") if status["ready"] else ("warn", "not ready")
     if worker["stopping"]:
         tone, word = "calm", "stopping"
-    elif not status["live"] or any(lane["state"] == "degraded" for lane in status["lanes"]):
+    elif not status["live"] or any(parent["state"] == "degraded" for parent in status["parents"]):
         tone = "bad"
     reasons = [*(reason["text"] for reason in status["reasons"]), *status["stuck"]]
     listed = "".join(f"<li>{_text(reason)}</li>" for reason in reasons)
     facts = {
-        "status": worker["status"],
+        "status": worker["status"] + (", quiet" if worker["quiet"] else ""),
         "up for": _duration(worker["uptime_s"]),
         "version": worker["version"],
         "Python": worker["python"],
@@ -97,23 +99,23 @@ def _header(status: Mapping[str, Any]) -> str:
     )
 
 
-def _lane(lane: Mapping[str, Any]) -> str:
-    state, slots, recovery, redis = lane["state"], lane["slots"], lane["recovery"], lane["redis"]
+def _parent(parent: Mapping[str, Any]) -> str:
+    state, slots, recovery, redis = parent["state"], parent["slots"], parent["recovery"], parent["redis"]
     used, total = slots["in_use"], slots["total"]
     meter = f'<meter min="0" max="{max(total, 1)}" value="{used}"></meter> {used} of {total}'
-    reachable = "" if redis["reachable"] else '<span class="bad">does not answer</span> '
+    problem = "" if redis["available"] else '<span class="bad">does not answer</span> '
     facts = {
         "slots in use": meter,
         "restarts": f"{recovery['total_restarts']}"
-        + (f" ({recovery['consecutive_fails']} in a row)" if recovery["consecutive_fails"] else ""),
-        "commit": f'<span class="mono">{_text((lane["commit"] or "–")[:_COMMIT_CHARS])}</span>',
-        "mode": _text(lane["mode"]),
-        "Redis": f'{reachable}<span class="mono">{_text(redis["address"])}</span>',
-        "unsettled outcomes": f"{lane['unsettled']['outcomes']}",
+        + (f" ({recovery['consecutive_fails']} consecutive)" if recovery["consecutive_fails"] else ""),
+        "commit": f'<span class="mono">{_text((parent["commit"] or "–")[:_COMMIT_CHARS])}</span>',
+        "mode": _text(parent["mode"]),
+        "Redis": f'{problem}<span class="mono">{_text(redis["address"])}</span>',
+        "unsettled outcomes": f"{parent['unsettled']['outcomes']}",
     }
     return (
-        f'<section><div class="row"><h2>{_text(lane["parent"])}</h2>{_pill(state, _TONES[state])}</div>'
-        f"{_facts(facts)}{_queues(lane['queues'])}{_tasks(lane)}</section>"
+        f'<section><div class="row"><h2>{_text(parent["parent"])}</h2>{_pill(state, _TONES[state])}</div>'
+        f"{_facts(facts)}{_queues(parent['queues'])}{_tasks(parent)}</section>"
     )
 
 
@@ -129,8 +131,8 @@ def _queues(queues: Sequence[Mapping[str, Any]]) -> str:
     return "<h3>Queues</h3>" + _table(["queue", "priority", *kinds, "completed here"], rows, numbers_from=1)
 
 
-def _tasks(lane: Mapping[str, Any]) -> str:
-    if not lane["tasks"]:
+def _tasks(parent: Mapping[str, Any]) -> str:
+    if not parent["tasks"]:
         return '<h3>Running now</h3><div class="dim">nothing</div>'
     rows = [
         [
@@ -140,9 +142,9 @@ def _tasks(lane: Mapping[str, Any]) -> str:
             str(task["retried"]),
             _duration(task["age_s"]),
         ]
-        for task in lane["tasks"]
+        for task in parent["tasks"]
     ]
-    left = lane["slots"]["in_use"] - len(rows)
+    left = parent["slots"]["in_use"] - len(rows)
     more = f'<div class="dim">and {left} more</div>' if left > 0 else ""
     return (
         "<h3>Running now</h3>"
@@ -190,15 +192,19 @@ def _facts(facts: Mapping[str, str]) -> str:
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, numbers_from: int) -> str:
-    """Cells are HTML already; columns from ``numbers_from`` on are aligned as numbers."""
+    """Cells are HTML already; columns from ``numbers_from`` on are aligned as numbers.
 
-    def cells(tag: str, row: Sequence[str]) -> str:
-        kinds = ("" if column < numbers_from else ' class="n"' for column in range(len(row)))
-        return "".join(f"<{tag}{kind}>{cell}</{tag}>" for kind, cell in zip(kinds, row, strict=True))
+    Where there is no room for a row beside its heads, as on a phone, each cell shows its own.
+    """
+    kinds = ["" if column < numbers_from else ' class="n"' for column in range(len(heads))]
+    head = "".join(f"<th{kind}>{name}</th>" for kind, name in zip(kinds, heads, strict=True))
 
-    body = "".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
-    head = f"<thead><tr>{cells('th', heads)}</tr></thead>"
-    return f'<div class="wide"><table>{head}<tbody>{body}</tbody></table></div>'
+    def cells(row: Sequence[str]) -> str:
+        columns = zip(kinds, heads, row, strict=True)
+        return "".join(f'<td{kind} data-head="{name}">{cell}</td>' for kind, name, cell in columns)
+
+    body = "".join(f"<tr>{cells(row)}</tr>" for row in rows)
+    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def _pill(word: str, tone: str) -> str:
@@ -206,7 +212,7 @@ def _pill(word: str, tone: str) -> str:
 
 
 def _text(value: object) -> str:
-    return escape(str(value))
+    return escape(plain(str(value)))
 
 
 def _clock(at: str) -> str:

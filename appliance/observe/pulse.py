@@ -1,9 +1,9 @@
-"""Whether loops still turn. Each loop says when a step begins and when the next is due; time is injected."""
+"""Whether loops still turn. Each loop says when a step begins and when the next is due. Pure."""
 
 from appliance.clock import Clock
 
-#: Seconds in one step, or past the time of the next, after which a loop is stuck. Redis being away ends a
-#: step far earlier, so that nobody restarts a worker because of it; a task takes place outside of these.
+#: Seconds in one step, or past the time of the next, after which a loop is stuck. A Redis that is unavailable
+#: ends a step far earlier, so that no orchestrator restarts a worker for it; tasks run outside of steps.
 STUCK_AFTER_S = 90.0
 
 
@@ -35,7 +35,7 @@ class Pulse:
         """The loop is over."""
         self._ended = True
 
-    def trouble(self, now_s: float) -> str | None:
+    def problem(self, now_s: float) -> str | None:
         """What is wrong with the loop at ``now_s`` (monotonic), or None."""
         if self._ended:
             return f"{self.name} has ended"
@@ -58,7 +58,7 @@ class Pulses:
         self._pulses.append(pulse)
         return pulse
 
-    def troubles(self) -> list[str]:
-        """What is wrong now, a sentence a loop; empty when all is well."""
+    def problems(self) -> list[str]:
+        """What is wrong now, one sentence per loop; empty when all is well."""
         now_s = self._clock.monotonic()
-        return [trouble for pulse in self._pulses if (trouble := pulse.trouble(now_s))]
+        return [problem for pulse in self._pulses if (problem := pulse.problem(now_s))]

@@ -11,36 +11,43 @@ from typing import Any
 
 from appliance.observe.readiness import liveness, readiness
 from appliance.observe.recent import Line
-from appliance.observe.report import LaneReport, TaskReport, WorkerReport
 from appliance.observe.timeline import Moment
+from appliance.queue.depths import Depths
+from appliance.snapshot import ParentSnapshot, TaskSnapshot, WorkerSnapshot
 
 Redact = Callable[[str], str]
 
 
 def status(
-    report: WorkerReport, moments: Sequence[Moment], lines: Sequence[Line], redact: Redact
+    snapshot: WorkerSnapshot, moments: Sequence[Moment], lines: Sequence[Line], redact: Redact
 ) -> dict[str, Any]:
     """The answer of ``/status``; times are ISO 8601 in UTC, durations seconds."""
-    ready, live = readiness(report), liveness(report)
+    ready, live = readiness(snapshot), liveness(snapshot)
     return {
         "worker": {
-            "id": report.worker_id,
-            "instance_id": report.instance_id,
-            "version": report.version,
-            "python": report.python,
-            "status": report.status,
-            "stopping": report.stopping,
-            "started_at": _time(report.started_at_wall_s),
-            "uptime_s": round(report.now_wall_s - report.started_at_wall_s, 1),
+            "id": snapshot.identity.worker_id,
+            "instance_id": snapshot.identity.instance_id,
+            "version": snapshot.identity.version,
+            "python": snapshot.identity.python,
+            "status": snapshot.status.value,
+            "quiet": snapshot.quiet,
+            "stopping": snapshot.stopping,
+            "started_at": _time(snapshot.identity.started_at_wall_s),
+            "uptime_s": round(snapshot.uptime_s, 1),
         },
-        "now": _time(report.now_wall_s),
+        "now": _time(snapshot.now_wall_s),
         "ready": ready["ready"],
         "reasons": ready["reasons"],
         "live": live["live"],
         "stuck": live["stuck"],
-        "startup": dict(report.startup),
-        "outbox_bytes": report.outbox_bytes,
-        "lanes": [_lane(lane, redact) for lane in report.lanes],
+        "startup": dict(snapshot.startup),
+        "outbox_bytes": snapshot.outbox_bytes,
+        "isolation": {
+            "level": snapshot.isolation.level.value,
+            "in_force": [each.value for each in snapshot.isolation.in_force],
+            "lacking": {each.value: reason for each, reason in snapshot.isolation.lacking.items()},
+        },
+        "parents": [_parent(parent, redact) for parent in snapshot.parents],
         "timeline": [
             {
                 "at": _time(moment.at_wall_s),
@@ -54,46 +61,55 @@ def status(
     }
 
 
-def state_of(lane: LaneReport) -> str:
-    """A lane in one word: deploying, degraded, recovering, ready or starting."""
-    if lane.commit is None:
+def state_of(parent: ParentSnapshot) -> str:
+    """A parent in one word: deploying, degraded, recovering, ready or starting."""
+    if parent.commit is None:
         return "deploying"
-    if lane.recovery != "idle":
-        return lane.recovery
-    return "ready" if lane.ready else "starting"
+    if parent.recovery != "idle":
+        return parent.recovery
+    return "ready" if parent.ready else "starting"
 
 
-def _lane(lane: LaneReport, redact: Redact) -> dict[str, Any]:
+def _parent(parent: ParentSnapshot, redact: Redact) -> dict[str, Any]:
     return {
-        "parent": lane.parent,
-        "state": state_of(lane),
-        "mode": lane.mode,
-        "commit": lane.commit,
+        "parent": parent.name,
+        "state": state_of(parent),
+        "mode": parent.mode,
+        "commit": parent.commit,
+        "notes": [redact(note) for note in parent.notes],
+        "repository_answers": parent.repository_answers,
         "recovery": {
-            "state": lane.recovery,
-            "consecutive_fails": lane.consecutive_fails,
-            "total_restarts": lane.total_restarts,
+            "state": parent.recovery,
+            "consecutive_fails": parent.consecutive_fails,
+            "total_restarts": parent.total_restarts,
         },
-        "redis": asdict(lane.redis),
-        "pids": list(lane.pids),
-        "slots": {"total": lane.slots, "in_use": lane.in_use},
-        "fetched_ahead": lane.fetched_ahead,
-        "unsettled": {"outcomes": lane.unsettled, "oldest_s": round(lane.unsettled_oldest_s, 3)},
-        "leases_lost": lane.leases_lost,
-        "tasks": [_task(task, redact) for task in lane.tasks],
+        "redis": asdict(parent.redis),
+        "pids": list(parent.pids),
+        "slots": {"total": parent.slots, "in_use": parent.in_use},
+        "fetched_ahead": parent.fetched_ahead,
+        "unsettled": {"outcomes": parent.unsettled, "oldest_s": round(parent.unsettled_oldest_s, 3)},
+        "leases_lost": parent.leases_lost,
+        "tasks": [_task(task, redact) for task in parent.tasks],
         "queues": [
             {
                 "name": name,
                 "priority": priority,
-                "depth": asdict(lane.depths[name]) if name in lane.depths else None,
-                "outcomes": dict(lane.tallies[name].outcomes) if name in lane.tallies else {},
+                "depth": _depth(parent.depths.get(name)),
+                "outcomes": dict(parent.tallies[name].outcomes) if name in parent.tallies else {},
             }
-            for name, priority in lane.queues.items()
+            for name, priority in parent.queues.items()
         ],
     }
 
 
-def _task(task: TaskReport, redact: Redact) -> dict[str, Any]:
+def _depth(depths: Depths | None) -> dict[str, Any] | None:
+    if depths is None:
+        return None
+    oldest_s = depths.oldest_pending_s
+    return {**asdict(depths), "oldest_pending_s": None if oldest_s is None else round(oldest_s, 1)}
+
+
+def _task(task: TaskSnapshot, redact: Redact) -> dict[str, Any]:
     return {
         "id": redact(task.task_id),
         "queue": task.queue,

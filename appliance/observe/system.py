@@ -26,17 +26,33 @@ class SystemMetrics:
     def __init__(self, clock: Clock) -> None:
         self._runner = Runner(clock, redact=str)
         self._nvidia_smi = shutil.which("nvidia-smi")
+        self._last: dict[str, Any] = {"cpu_percent": 0.0, "memory_used_bytes": 0, "memory_total_bytes": 0}
+        self._readable = True
         # The first reading of a CPU percentage has nothing to compare with.
-        psutil.cpu_percent(interval=None)
+        self._read(0.0)
 
     def collect(self, now_wall_s: float) -> dict[str, Any]:
-        """One reading, in the shape the server reads."""
-        memory = psutil.virtual_memory()
-        return {
-            "cpu_percent": psutil.cpu_percent(interval=None),
+        """One reading, in the shape the server reads; the last one again where the machine cannot be read.
+
+        No descriptor may be left for that: no reason not to say that the worker lives.
+        """
+        self._read(now_wall_s)
+        return {**self._last, "gpus": self._gpus()}
+
+    def _read(self, now_wall_s: float) -> None:
+        try:
+            memory = psutil.virtual_memory()
+            cpu_percent = psutil.cpu_percent(interval=None)
+        except OSError as exc:
+            if self._readable:
+                log.warning("system.unreadable", error=str(exc), consequence="the heartbeat has old numbers")
+            self._readable = False
+            return
+        self._readable = True
+        self._last = {
+            "cpu_percent": cpu_percent,
             "memory_used_bytes": memory.used,
             "memory_total_bytes": memory.total,
-            "gpus": self._gpus(),
             "collected_at": int(now_wall_s),
         }
 

@@ -1,10 +1,18 @@
-"""What became of a queue's tasks, counted where they pass: plain numbers, read when somebody asks."""
+"""What became of a queue's tasks, counted where they pass: plain numbers, read on request. Pure."""
 
 from bisect import bisect_left
 from collections import Counter
+from typing import Protocol
+
+from appliance.process.outcome import Outcome
+from appliance.queue.message import Lease, Task
 
 #: Upper bounds of the histograms' buckets, in seconds; what is longer falls into one more.
 BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
+#: What may become of a task; for monitoring all of them exist before the first of each.
+OUTCOMES = ("completed", "retried", "archived", "returned", "deferred", "refused")
+#: How a run may go wrong.
+FAILURES = ("failed", "crashed", "timed_out", "cancelled")
 
 
 class Histogram:
@@ -31,17 +39,28 @@ class Histogram:
         return buckets
 
 
+class TaskTrace(Protocol):
+    """Gets each run of a task; only where tracing is on."""
+
+    def ran(self, task: Task, outcome: Outcome, run_s: float) -> None:
+        """The run has ended just now, after ``run_s``."""
+
+    def settled(self, lease: Lease, outcome: str) -> None:
+        """Redis has answered to the outcome, which is one of :data:`OUTCOMES`."""
+
+
 class Tally:
     """One queue's.
 
-    ``outcomes`` counts what Redis accepted (completed, retried, archived, given_back, put_off) and what the
-    fence refused (refused); ``failures`` the runs that went wrong, by how. ``waits`` is the time from pending
-    to taken, ``runs`` that in the process.
+    ``outcomes`` counts what Redis accepted and what the fence refused (refused), see :data:`OUTCOMES`;
+    ``failures`` the runs that went wrong, by how, see :data:`FAILURES`. ``waits`` is the time from pending
+    to taken, ``runs`` that in the process. ``trace`` gets each run, too.
     """
 
-    __slots__ = ("failures", "outcomes", "runs", "waits")
+    __slots__ = ("failures", "outcomes", "runs", "trace", "waits")
 
-    def __init__(self) -> None:
+    def __init__(self, trace: TaskTrace | None = None) -> None:
+        self.trace = trace
         self.outcomes: Counter[str] = Counter()
         self.failures: Counter[str] = Counter()
         self.runs = Histogram()

@@ -1,8 +1,8 @@
 """The processes a task process left behind: found through /proc, killed by identity.
 
-A process group covers most of them. One that moved to a session of its own is found by its parents
-while those live, and by :data:`MARKER` in its environment afterwards. One that moved away *and* cleared its
-environment *and* lost its parents before anybody looked stays undiscovered.
+A process group covers most of them. One that moved to another session is found by its parents while those
+live, and by its :mod:`~appliance.process.mark` afterwards. One that changed its mark has become a child of
+the worker's when it lost its parents (:func:`~appliance.isolation.hardening.adopt`), and is found there.
 """
 
 import os
@@ -11,9 +11,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-#: Environment variable that each task process carries with a value of its own, and its children inherit.
-MARKER = "RUNQY_TASK_PROCESS"
-#: Passes over /proc when killing: whoever forks while we look is found by the next one.
+from appliance.process.mark import Mark, is_stray
+
+#: Passes over /proc when killing: what is forked during one pass is found by the next.
 _PASSES = 5
 
 _PROC = Path("/proc")
@@ -27,30 +27,54 @@ class Relative:
     started_ticks: int
 
 
-def find(leader: int, token: str) -> set[Relative]:
+class Relatives:
+    """The relatives of one task process, including those seen earlier that could not be found again."""
+
+    def __init__(self) -> None:
+        self.mark = Mark()
+        self._known: set[Relative] = set()
+
+    def look(self, leader: int) -> None:
+        """Remember the relatives of the process ``leader`` that can be found now."""
+        self._known |= find(leader, self.mark)
+
+    def kill(self, leader: int) -> None:
+        """Kill every relative that was ever found and still lives."""
+        # The group at once, before /proc is read: it covers most, also those that fork quickly.
+        send_group(leader, signal.SIGKILL)
+        kill(leader, self.mark, self._known)
+
+
+def find(leader: int, mark: Mark) -> set[Relative]:
     """The living relatives of the process ``leader`` (itself included, while it lives)."""
     table = _processes()
     found = {pid for pid, row in table.items() if leader in (pid, row.group, row.session)}
+    # What the worker adopted, and no task process that is left can have started.
+    worker = os.getpid()
+    found |= {pid for pid, row in table.items() if row.parent == worker and is_stray(pid)}
     children: dict[int, list[int]] = {}
     for pid, row in table.items():
         children.setdefault(row.parent, []).append(pid)
+    # Down from there: a descendant may lead another session, with children that neither check above covers.
     frontier = list(found)
     while frontier:
         for pid in children.get(frontier.pop(), ()):
             if pid not in found:
                 found.add(pid)
                 frontier.append(pid)
-    mark = f"{MARKER}={token}".encode()
-    found |= {pid for pid in table if pid not in found and _carries(pid, mark)}
+    # The costly part, and last: it reads a file for each process that was not found otherwise.
+    found |= {pid for pid, row in table.items() if pid not in found and mark.is_on(pid, row.started_ticks)}
     return {Relative(pid, table[pid].started_ticks) for pid in found}
 
 
-def kill(leader: int, token: str, known: Iterable[Relative] = ()) -> int:
+def kill(leader: int, mark: Mark, known: Iterable[Relative] = ()) -> int:
     """Kill every relative, and those ``known`` from before that still live; returns how many."""
+    # By identity, and each once: an id may have been given to a stranger since, and a killed process that
+    # waits to be reaped still looks alive.
     killed: set[Relative] = set()
     wanted = set(known)
     for _ in range(_PASSES):
-        wanted = {one for one in wanted | find(leader, token) if one not in killed and _lives(one)}
+        wanted = {one for one in wanted | find(leader, mark) if one not in killed and _lives(one)}
         if not wanted:
             break
         for relative in wanted:
@@ -60,7 +84,7 @@ def kill(leader: int, token: str, known: Iterable[Relative] = ()) -> int:
 
 
 def send(pid: int, number: signal.Signals) -> None:
-    """Signal one process; that it is gone, or not ours to signal, is nothing to do."""
+    """Signal one process; one that is gone, or that we may not signal, is left alone."""
     try:
         os.kill(pid, number)
     except (ProcessLookupError, PermissionError):
@@ -100,11 +124,13 @@ def _processes() -> dict[int, _Row]:
 
 def _row(pid: int) -> _Row | None:
     try:
-        stat = (_PROC / str(pid) / "stat").read_bytes()
+        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:  # noqa: PTH123  hot, as above
+            stat = file.read()
     except OSError:
         return None
     # The name in brackets may hold anything, brackets and spaces too; see proc_pid_stat(5).
     fields = stat[stat.rindex(b")") + 2 :].split()
+    # A zombie cannot be killed, and ends when its parent waits for it.
     if fields[0] in (b"Z", b"X"):
         return None
     return _Row(int(fields[1]), int(fields[2]), int(fields[3]), int(fields[19]))
@@ -113,11 +139,3 @@ def _row(pid: int) -> _Row | None:
 def _lives(relative: Relative) -> bool:
     row = _row(relative.pid)
     return row is not None and row.started_ticks == relative.started_ticks
-
-
-def _carries(pid: int, mark: bytes) -> bool:
-    try:
-        environ = (_PROC / str(pid) / "environ").read_bytes()
-    except OSError:
-        return False  # another user's, or gone
-    return mark in environ.split(b"\0")

@@ -1,4 +1,4 @@
-"""A process's output, cut into lines for people: bounded, redacted, whatever the process prints.
+"""The output of a process, cut into lines for the log: bounded and redacted, whatever the process prints.
 
 Carriage returns are read as a terminal would show them: of ``10%\\r20%\\r30%`` only the last remains.
 """
@@ -13,8 +13,8 @@ MAX_LINE_CHARS = 8192
 class LineSplitter:
     """Bytes or text in, lines out through ``emit``, each passed through ``redact`` first.
 
-    Redaction happens before a long line is cut, and a piece's length of it is held back, so that a
-    secret (shorter than ``max_chars``) does not escape by lying across a cut. Blank lines are dropped.
+    A long line is redacted before it is cut, and the last ``max_chars`` of it are held back, so that a
+    secret (shorter than that) does not escape by lying across a cut. Blank lines are dropped.
     """
 
     def __init__(
@@ -32,15 +32,21 @@ class LineSplitter:
 
     def feed_text(self, text: str) -> None:
         """Take the next text."""
+        # In pieces: redacting a line of many megabytes at once would hold up everything else.
+        for start in range(0, len(text), self._max_chars):
+            self._feed_piece(text[start : start + self._max_chars])
+
+    def end(self) -> None:
+        """The output has ended: pass on what is left as a line."""
+        self.feed_text(self._decoder.decode(b"", final=True) + "\n")
+
+    def _feed_piece(self, text: str) -> None:
         *lines, self._pending = (self._pending + text).split("\n")
         for line in lines:
             self._emit_line(line)
+        # A progress bar may never end its line: what is kept of it must have a bound.
         if len(self._pending) > 2 * self._max_chars:
             self._shorten_pending()
-
-    def end(self) -> None:
-        """The output has ended: what is left is a line too."""
-        self.feed_text(self._decoder.decode(b"", final=True) + "\n")
 
     def _emit_line(self, line: str) -> None:
         text = self._redact(_visible(line))
@@ -50,6 +56,7 @@ class LineSplitter:
             self._emit(text[start : start + self._max_chars])
 
     def _shorten_pending(self) -> None:
+        # Before the cut: two halves of a secret would each pass the redactor.
         text = self._redact(_visible(self._pending))
         start = 0
         while len(text) - start > 2 * self._max_chars:

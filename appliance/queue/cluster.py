@@ -1,11 +1,11 @@
-"""A Redis Cluster as one line to it: each command goes to the node that has its key.
+"""A Redis Cluster as one connection: each command goes to the node that has its key.
 
 What goes to several nodes goes to all of them at once, so a batch still costs one round trip. A command
 that was sent elsewhere (MOVED) was not carried out and is sent again; one whose connection broke is not.
 
 While a slot is being moved between nodes, its keys are on both sides, and a script would see half of a
 queue. Redis answers ASK to a script then, because the key that routes it exists on neither side: that is
-not followed. The queue counts as away until the slot has arrived.
+not followed. The queue counts as unavailable until the slot has arrived.
 """
 
 from collections.abc import Sequence
@@ -22,16 +22,16 @@ from appliance.queue.connection import (
     Address,
     Channel,
     Command,
-    NodeTrouble,
+    NodeUnavailable,
     Traffic,
     check,
     unavailable,
 )
 from appliance.queue.topology import Topology, shown, slot_of
 
-#: How often one command is sent elsewhere before its slot counts as away.
+#: How often one command is sent elsewhere before its slot counts as unavailable.
 MOST_REDIRECTIONS = 5
-#: First and longest pause between looks at nodes that are away, and at a map that proved wrong, in seconds.
+#: First and longest pause between looks at unavailable nodes, and at a map that proved wrong, in seconds.
 MEND_PAUSES_S = (0.1, 2.0)
 #: Seconds a node that was away gets to answer a PING.
 PROBE_TIMEOUT_S = 2.0
@@ -43,10 +43,10 @@ _WHOLE_QUEUE = frozenset(_KEY_AT)
 
 
 class ClusterChannel:
-    """A :class:`~appliance.queue.connection.Line` to a whole cluster, one connection a node.
+    """A :class:`~appliance.queue.connection.Connection` to a whole cluster, one connection a node.
 
-    A node that fails is away until it answers a PING: meanwhile its commands fail at once, and those of
-    other nodes are not held up. ``endpoint`` is any node.
+    A node that fails is unavailable until it answers a PING: meanwhile its commands fail at once, and those
+    of other nodes are not held up. ``endpoint`` is any node.
     """
 
     def __init__(
@@ -57,15 +57,15 @@ class ClusterChannel:
         self._reply_timeout_s = reply_timeout_s
         self._topology = Topology(endpoint, name)
         self._nodes: dict[Address, Channel] = {}
-        self._away: dict[Address, str] = {}
+        self._unavailable: dict[Address, str] = {}
         self._stale = False
         self._mending: gevent.Greenlet[..., None] | None = None
 
     def batch(self, commands: Sequence[Command]) -> list[Any]:
         """Send each command to its node and return the replies in order, as ``Channel.batch`` does.
 
-        Never raises for a node: where one cannot serve, a :class:`NodeTrouble` is in the reply's place. As
-        with any lost connection, the command may have been carried out.
+        Never raises for a node: where one cannot serve, a :class:`NodeUnavailable` is in the reply's place.
+        As with any lost connection, the command may have been carried out.
         """
         replies: list[Any] = [None] * len(commands)
         routes = self._route(commands, replies)
@@ -75,7 +75,7 @@ class ClusterChannel:
             if not routes:
                 return replies
         for position in (position for positions in routes.values() for position in positions):
-            replies[position] = NodeTrouble("nodes of the Redis Cluster send us round in circles")
+            replies[position] = NodeUnavailable("nodes of the Redis Cluster send us round in circles")
         return replies
 
     def call(self, *command: str | bytes | int | float) -> Any:
@@ -83,21 +83,21 @@ class ClusterChannel:
         return check(self.batch([command])[0])
 
     def at(self, address: Address) -> Channel:
-        """The channel to the node at ``address``; raises :class:`QueueNodeUnavailable` while that is away."""
-        if address in self._away:
-            raise QueueNodeUnavailable(self._away[address])
+        """The channel to the node at ``address``; raises :class:`QueueNodeUnavailable` while that fails."""
+        if address in self._unavailable:
+            raise QueueNodeUnavailable(self._unavailable[address])
         return self._node(address)
 
     def masters(self) -> Sequence[Channel]:
         """A channel to each node that has slots; raises :class:`QueueUnavailable` where none says which."""
-        self._topology.refresh(self._away)
+        self._topology.refresh(self._unavailable)
         return [self._node(address) for address in self._topology.masters]
 
     def close(self) -> None:
         """Drop all connections; the next batch opens others."""
         if self._mending is not None:
             self._mending.kill()
-        self._away.clear()
+        self._unavailable.clear()
         for node in self._nodes.values():
             node.close()
 
@@ -117,14 +117,14 @@ class ClusterChannel:
             try:
                 self._topology.refresh()
             except QueueError as exc:
-                replies[:] = [NodeTrouble(str(exc)) for _ in commands]
+                replies[:] = [NodeUnavailable(str(exc)) for _ in commands]
                 return {}
         routes: dict[Address, list[int]] = {}
         for position, command in enumerate(commands):
             address = self._owner(command)
             if address is None:
                 self._mend_soon()
-                replies[position] = NodeTrouble("no node of the Redis Cluster has the key's slot")
+                replies[position] = NodeUnavailable("no node of the Redis Cluster has the key's slot")
             else:
                 self._add(routes, address, position, replies)
         return routes
@@ -132,7 +132,7 @@ class ClusterChannel:
     def _owner(self, command: Command) -> Address | None:
         if len(command) == 1:
             masters = self._topology.masters
-            return next((address for address in masters if address not in self._away), masters[0])
+            return next((address for address in masters if address not in self._unavailable), masters[0])
         key = command[_KEY_AT.get(str(command[0]), 1)]
         assert isinstance(key, str | bytes)  # noqa: S101  what our commands have there
         return self._topology.owner(slot_of(key))
@@ -140,8 +140,8 @@ class ClusterChannel:
     def _add(
         self, routes: dict[Address, list[int]], address: Address, position: int, replies: list[Any]
     ) -> None:
-        if address in self._away:
-            replies[position] = NodeTrouble(self._away[address])
+        if address in self._unavailable:
+            replies[position] = NodeUnavailable(self._unavailable[address])
         else:
             routes.setdefault(address, []).append(position)
 
@@ -177,10 +177,10 @@ class ClusterChannel:
                 raise
 
     def _lose(self, node: Channel, positions: list[int], replies: list[Any], exc: QueueError) -> None:
-        self._away[node.address] = str(exc)
+        self._unavailable[node.address] = str(exc)
         self._mend_soon()
         for position in positions:
-            replies[position] = NodeTrouble(str(exc))
+            replies[position] = NodeUnavailable(str(exc))
 
     def _redirect(
         self, commands: Sequence[Command], routes: dict[Address, list[int]], replies: list[Any]
@@ -190,7 +190,7 @@ class ClusterChannel:
         for sent_to, positions in routes.items():
             for position in positions:
                 reply = replies[position]
-                if not isinstance(reply, exceptions.RedisError) or isinstance(reply, NodeTrouble):
+                if not isinstance(reply, exceptions.RedisError) or isinstance(reply, NodeUnavailable):
                     continue
                 if isinstance(reply, exceptions.MovedError):
                     address = (reply.host or sent_to[0], reply.port)
@@ -201,18 +201,18 @@ class ClusterChannel:
                     replies[position] = self._ask(commands[position], reply, sent_to)
                 elif unavailable(reply):
                     self._mend_soon()
-                    replies[position] = NodeTrouble(f"{shown(sent_to)} cannot serve now: {reply}")
+                    replies[position] = NodeUnavailable(f"{shown(sent_to)} cannot serve now: {reply}")
         return again
 
     def _ask(self, command: Command, reply: exceptions.AskError, sent_to: Address) -> Any:
         """The answer of the node a slot is being moved to, for a command on one key that is there already."""
         if command[0] in _WHOLE_QUEUE:
-            return NodeTrouble(f"the Redis Cluster is moving slot {reply.slot_id}, in which the queue is")
+            return NodeUnavailable(f"the Redis Cluster is moving slot {reply.slot_id}, in which the queue is")
         try:
             answer = self._node((reply.host or sent_to[0], reply.port)).batch([("ASKING",), command])[1]
         except QueueError as exc:
-            return NodeTrouble(str(exc))
-        return NodeTrouble(str(answer)) if unavailable(answer) else answer
+            return NodeUnavailable(str(exc))
+        return NodeUnavailable(str(answer)) if unavailable(answer) else answer
 
     # What is away --------------------------------------------------------------------------------
 
@@ -222,15 +222,15 @@ class ClusterChannel:
             self._mending = gevent.spawn(self._mend)
 
     def _mend(self) -> None:
-        """Learn the map anew and look at nodes that are away, until there is nothing left to mend."""
+        """Learn the map again and look at nodes that are unavailable, until there is nothing left to mend."""
         pause_s, longest_s = MEND_PAUSES_S
-        while self._stale or self._away:
+        while self._stale or self._unavailable:
             self._stale = False
             try:
-                self._topology.refresh(self._away)
+                self._topology.refresh(self._unavailable)
             except QueueError:
                 self._stale = True
-            for address in list(self._away):
+            for address in list(self._unavailable):
                 self._probe(address)
             self._forget_former()
             # Also after success: a map that changes with every command is not asked for with every one.
@@ -245,9 +245,9 @@ class ClusterChannel:
                 try:
                     probe.call("PING")
                 except QueueError as exc:
-                    self._away[address] = str(exc)
+                    self._unavailable[address] = str(exc)
                     return
-        self._away.pop(address, None)
+        self._unavailable.pop(address, None)
 
     def _forget_former(self) -> None:
         """Close the connections to nodes that have no slots any more."""

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import redis
 from gevent.lock import RLock
+from hiredis import pack_command
 from redis import exceptions
 
 from appliance.control.contract import RedisEndpoint
@@ -41,10 +42,12 @@ _PASSING_CODES = (
     "BUSY",
     "UNBLOCKED",
 )
+#: Commands that are shorter than this together go out as one piece; more is not copied once again.
+_ONE_PIECE_BYTES = 1024 * 1024
 _LOST = (exceptions.ConnectionError, exceptions.TimeoutError, exceptions.InvalidResponse, OSError)
 
 
-class NodeTrouble(exceptions.RedisError):
+class NodeUnavailable(exceptions.RedisError):
     """Stands where the reply of a node of a Redis Cluster would: it cannot serve now, and why."""
 
 
@@ -63,7 +66,7 @@ def check(reply: Any) -> Any:
     """Return the reply, or raise :class:`QueueUnavailable` / :class:`QueueRejected` for an error reply."""
     if not isinstance(reply, exceptions.RedisError):
         return reply
-    if isinstance(reply, NodeTrouble):
+    if isinstance(reply, NodeUnavailable):
         raise QueueNodeUnavailable(str(reply)) from reply
     if isinstance(reply, exceptions.AskError):
         hint = "it is a Redis Cluster (RUNQY_REDIS_CLUSTER=true is for that)"
@@ -73,21 +76,36 @@ def check(reply: Any) -> Any:
     raise QueueRejected(f"Redis refused a command: {reply}") from reply
 
 
+def _packed(commands: Sequence[Command]) -> list[bytes]:
+    """Commands as they are sent. Without redis-py, which looks at every word and cuts at 6,000 bytes."""
+    # Its types say a tuple of one word.
+    pieces = [pack_command(command) for command in commands]  # type: ignore[arg-type]
+    return [b"".join(pieces)] if sum(map(len, pieces)) < _ONE_PIECE_BYTES else pieces
+
+
 @dataclass(slots=True)
 class Traffic:
     """How connections fare.
 
     ``connects`` counts connections made, ``errors`` failures of one and error replies, ``losses_in_a_row``
-    the failures since something was answered.
+    the failures since something was answered. ``problem`` is the last failure's text, empty once something
+    was answered; ``refused`` says that it was our password that was not accepted.
     """
 
     connects: int = 0
     errors: int = 0
     losses_in_a_row: int = 0
+    problem: str = ""
+    refused: bool = False
+
+    def answered(self) -> None:
+        """Redis has answered."""
+        if self.losses_in_a_row:
+            self.losses_in_a_row, self.problem, self.refused = 0, "", False
 
 
-class Line(Protocol):
-    """What carries batches of commands to whoever has their keys: one server, or the nodes of a cluster."""
+class Connection(Protocol):
+    """Carries batches of commands to the servers with their keys: one server, or a cluster's nodes."""
 
     traffic: Traffic
 
@@ -162,13 +180,13 @@ class Channel:
         with self._translated():
             if not self._connection.is_connected:
                 self._connect()
-            self._connection.send_packed_command(self._connection.pack_commands(commands), check_health=False)
+            self._connection.send_packed_command(_packed(commands), check_health=False)
 
     def receive(self, count: int) -> list[Any]:
         """The second half of :meth:`batch`: the replies to the ``count`` commands that were sent."""
         with self._translated():
             replies = [self._read() for _ in range(count)]
-            self.traffic.losses_in_a_row = 0
+            self.traffic.answered()
             if self._astray:
                 # Its name may be the new master's by now; this connection stays with the old one.
                 self._astray = False
@@ -197,7 +215,7 @@ class Channel:
                 heard = self._connection.read_response(disconnect_on_error=False)
             except exceptions.TimeoutError:
                 heard = None
-            self.traffic.losses_in_a_row = 0
+            self.traffic.answered()
             return heard
 
     @property
@@ -230,11 +248,13 @@ class Channel:
         try:
             return self._connection.read_response()
         except exceptions.ResponseError as reply:
-            # Redis 6.2 wraps what a script ran into in words of its own.
+            # Redis 6.2 wraps what a script ran into in its own words.
             self.traffic.errors += not isinstance(reply, exceptions.NoScriptError)
             if self._locate is not None and isinstance(reply, exceptions.AskError):
                 self._astray = True
-                return NodeTrouble(f"{self._address} has not, or not all of, slot {reply.slot_id} any more")
+                return NodeUnavailable(
+                    f"{self._address} has not, or not all of, slot {reply.slot_id} any more"
+                )
             self._astray |= isinstance(reply, exceptions.ReadOnlyError) or "READONLY" in str(reply)
             return reply
 
@@ -248,28 +268,28 @@ class Channel:
         try:
             yield
         except exceptions.AuthenticationError as exc:
-            self._failed()
             user = self._endpoint.settings.username or "default"
-            raise QueueUnavailable(
+            problem = (
                 f"Redis at {self._address} does not let user {user} (RUNQY_REDIS_USERNAME) in "
                 f"with the password from the server: {exc}"
-            ) from exc
+            )
+            raise self._failed(problem, refused=True) from exc
         except _LOST as exc:
-            self._failed()
-            raise QueueUnavailable(f"Redis at {self._address}: {self._about(exc)}") from exc
+            raise self._failed(f"Redis at {self._address}: {self._about(exc)}") from exc
         except exceptions.ResponseError as exc:
             # Raised while connecting: SELECT or AUTH refused.
-            self._failed()
-            raise QueueUnavailable(f"Redis at {self._address} refused the connection: {exc}") from exc
-        except QueueUnavailable:
-            self._failed()  # nobody knows where Redis is
+            raise self._failed(f"Redis at {self._address} refused the connection: {exc}") from exc
+        except QueueUnavailable as exc:
+            self._failed(str(exc))  # no Sentinel knows where Redis is
             raise
         except BaseException:
             # Killed between request and reply: what comes next on this connection is not ours.
             self._connection.disconnect()
             raise
 
-    def _failed(self) -> None:
+    def _failed(self, problem: str, *, refused: bool = False) -> QueueUnavailable:
         self._connection.disconnect()
         self.traffic.errors += 1
         self.traffic.losses_in_a_row += 1
+        self.traffic.problem, self.traffic.refused = problem, refused
+        return QueueUnavailable(problem)

@@ -1,4 +1,4 @@
-"""Names of everything in Redis: asynq's layout, as runqy's server and clients use it.
+"""Names of everything in Redis: asynq's layout, as runqy's server and clients use it. Pure.
 
 All keys of one queue begin with :func:`prefix`, whose braces are a Redis Cluster hash tag, so that
 they share a slot and one script may touch them. A literal key anywhere else is a mistake.
@@ -27,9 +27,14 @@ def active(queue: str) -> str:
     return prefix(queue) + "active"
 
 
-def lookup(task_id: str) -> str:
-    """Hash that says which queue a task is in; written by the server, in a slot of its own."""
-    return f"asynq:t:{task_id}"
+def task(queue: str, task_id: bytes) -> bytes:
+    """Hash that is the task."""
+    return prefix(queue).encode() + b"t:" + task_id
+
+
+def lookup(task_id: bytes) -> bytes:
+    """Hash that says which queue a task is in; written by the server, in another slot."""
+    return b"asynq:t:" + task_id
 
 
 def worker(worker_id: str) -> str:
@@ -38,10 +43,13 @@ def worker(worker_id: str) -> str:
 
 
 def worker_logs(worker_id: str) -> str:
-    """List of the newest lines a worker's task process printed."""
+    """List of the newest lines a worker's task process printed; the server reads it by position."""
     return f"asynq:workers:{worker_id}:logs"
 
 
 def worker_crashes(worker_id: str) -> str:
-    """List of the newest crash dossiers of a worker; ``*`` for a pattern that finds every worker's."""
-    return f"asynq:workers:{worker_id}:crashes"
+    """List of the newest crash dossiers of a worker; ``*`` for a pattern that finds every worker's.
+
+    It outlives the worker by days, hence not under ``asynq:workers:``: what is there counts as a worker.
+    """
+    return f"asynq:crashes:{worker_id}"

@@ -5,16 +5,18 @@ from collections.abc import Callable
 from appliance.control.contract import RedisEndpoint
 from appliance.errors import QueueUnavailable
 from appliance.queue.cluster import ClusterChannel
-from appliance.queue.connection import REPLY_TIMEOUT_S, Address, Channel, Line, Traffic
+from appliance.queue.connection import REPLY_TIMEOUT_S, Address, Channel, Connection, Traffic
 from appliance.queue.sentinel import Sentinels
 from appliance.queue.topology import Topology, slot_of
 
 
-def open_line(endpoint: RedisEndpoint, name: str) -> Line:
+def open_connection(
+    endpoint: RedisEndpoint, name: str, *, reply_timeout_s: float = REPLY_TIMEOUT_S
+) -> Connection:
     """For commands on any keys."""
     if endpoint.settings.cluster:
-        return ClusterChannel(endpoint, name)
-    return open_channel(endpoint, name)
+        return ClusterChannel(endpoint, name, reply_timeout_s=reply_timeout_s)
+    return open_channel(endpoint, name, reply_timeout_s=reply_timeout_s)
 
 
 def open_channel(

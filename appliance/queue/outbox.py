@@ -1,31 +1,45 @@
 """Outcomes on disk while Redis does not take them: a file a worker, gone when there are none.
 
 Its owner holds a lock (``flock``) on it for as long as it lives; a file that can be locked is a dead
-worker's, and whoever locks it delivers what is in it. Each change is on the disk (``fsync``) before the call
-returns. All calls block, on a sick disk for long: they belong into a thread.
+worker's, and the worker that locks it delivers what is in it. Each change is on the disk (``fsync``) before
+the call returns. All calls block, on a sick disk for long: they belong into a thread.
 
-The files are readable for their owner only: they hold results.
+The files are readable for their owner only: they hold results. Others may be able to write to the folder:
+what is in a file is believed as far as its seal goes (:mod:`appliance.queue.seal`), everything about it is
+bounded before it is read, and one that no worker can have written is set aside under another name, as it is.
 """
 
 import errno
 import fcntl
 import os
+import stat
 import tempfile
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
-from appliance.errors import StateUnusable
+from appliance.errors import StateBroken, StateUnusable
 from appliance.queue import record
 from appliance.queue.message import Lease
 from appliance.queue.record import Contents, Kept
+from appliance.queue.seal import Seal
 
-#: Largest size of a worker's file in bytes; what does not fit stays in memory only.
+#: Outcomes a worker's file holds at most, in bytes; what does not fit stays in memory only.
 LARGEST_BYTES = 64 * 1024 * 1024
-SUFFIX = ".outbox"
+#: A file is not larger: each outcome may be taken back by a line that is shorter than its own.
+LARGEST_FILE_BYTES = 2 * LARGEST_BYTES
+#: From how many bytes of no use on a file is written again, where they are its greater part.
+WASTE_BYTES = 256 * 1024
+#: With the version of the format, so that workers of two versions leave each other's files alone.
+SUFFIX = ".outbox2"
+#: Files that are looked at in one go; of more, the others have their turn when these are gone.
+MOST_FILES = 1_000
+_ANY_VERSION = ".outbox"
 _UNREADABLE = ".unreadable"
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_NO_FILE = frozenset({errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.ENODEV})
 
 
 class Journal:
@@ -56,13 +70,20 @@ class Journal:
 
     @classmethod
     def adopt(cls, path: Path) -> Self | None:
-        """A dead worker's; None when its worker lives, or somebody else was quicker."""
+        """A dead worker's; None when its worker lives, or another worker was quicker."""
         with _translated(path):
             try:
-                fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+                # Without O_NONBLOCK, a file that is none could hold us up for ever.
+                fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
             except FileNotFoundError:
                 return None
+            except OSError as exc:
+                if exc.errno in _NO_FILE:
+                    raise StateBroken(f"{path}: it is no regular file") from exc
+                raise
             try:
+                if not stat.S_ISREG(os.fstat(fd).st_mode):
+                    raise StateBroken(f"{path}: it is no regular file")
                 if _lock(fd):
                     return cls(path, fd)
             except BaseException:
@@ -71,14 +92,15 @@ class Journal:
             os.close(fd)
             return None
 
-    def read(self) -> Contents:
-        """What is in it. What is unreadable is also put into a file beside this one, for people."""
+    def read(self, seal: Seal) -> Contents:
+        """What is in it; also raises :class:`~appliance.errors.StateBroken`: too large to be a worker's."""
         with _translated(self.path):
-            data = b"".join(_blocks(self._fd))
-            contents = record.decode(data)
-            self.size_bytes = len(data) - len(contents.torn)
-            if contents.unreadable:
-                self._set_aside(contents.unreadable)
+            size_bytes = os.fstat(self._fd).st_size
+            # Before it is read: a file of gigabytes may take next to no room on the disk.
+            if size_bytes > LARGEST_FILE_BYTES:
+                raise StateBroken(f"{self.path}: it has more than {LARGEST_FILE_BYTES} bytes")
+            contents = record.decode(self._lines(), seal)
+            self.size_bytes = size_bytes - contents.torn_bytes
             return contents
 
     def append(self, lines: bytes) -> None:
@@ -98,6 +120,29 @@ class Journal:
                 raise
             self.size_bytes += len(lines)
 
+    def without(self, waste: Iterable[tuple[int, int]], stay: Iterable[tuple[int, int]]) -> "Journal":
+        """This one, or another one in its place with what is to ``stay``, where most of it is ``waste``.
+
+        Both are lines: the first byte of one and the one behind.
+        """
+        wasted = sum(end - start for start, end in waste)
+        if wasted < WASTE_BYTES or wasted < self.size_bytes / 2:
+            return self
+        with _translated(self.path):
+            lines = b"".join(os.pread(self._fd, end - start, start) for start, end in sorted(stay))
+        return self.replaced(self.path.stem.rpartition("-")[0], lines)
+
+    def replaced(self, owner: str, lines: bytes) -> "Journal":
+        """Another one with these lines, which is on the disk before this one goes."""
+        new = Journal.create(self.path.parent, owner)
+        try:
+            new.append(lines)
+            self.remove()
+        except BaseException:
+            new.close()
+            raise
+        return new
+
     def remove(self) -> None:
         """Delete it: nothing in it waits any more."""
         with _translated(self.path):
@@ -105,33 +150,33 @@ class Journal:
             self.close()
 
     def close(self) -> None:
-        """Leave it to whoever comes next. Idempotent."""
+        """Leave it to the next worker. Idempotent."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
 
-    @property
-    def set_aside_path(self) -> Path:
-        """Where unreadable lines go."""
-        return self.path.with_name(self.path.name + _UNREADABLE)
-
-    def _set_aside(self, lines: Sequence[bytes]) -> None:
-        fd = os.open(self.set_aside_path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with os.fdopen(fd, "wb") as file:
-            file.writelines(line + b"\n" for line in lines)
-            file.flush()
-            os.fsync(fd)
+    def _lines(self) -> Iterator[bytes]:
+        with os.fdopen(os.dup(self._fd), "rb") as file:
+            file.seek(0)
+            left_bytes = LARGEST_FILE_BYTES  # it may grow while it is read
+            while left_bytes > 0 and (line := file.readline(min(LARGEST_BYTES + 1, left_bytes))):
+                left_bytes -= len(line)
+                if len(line) > LARGEST_BYTES:
+                    raise StateBroken(f"{self.path}: a line of it has more than {LARGEST_BYTES} bytes")
+                yield line
 
 
 class Outbox:
     """What one worker keeps on disk."""
 
-    def __init__(self, folder: Path, owner: str, *, largest_bytes: int = LARGEST_BYTES) -> None:
+    def __init__(self, folder: Path, owner: str, seal: Seal, *, largest_bytes: int = LARGEST_BYTES) -> None:
         self._folder = folder
         self._owner = owner
+        self._seal = seal
         self._largest_bytes = largest_bytes
         self._journal: Journal | None = None
-        self._kept: set[Lease] = set()
+        #: The lengths of their lines.
+        self._kept: dict[Lease, int] = {}
 
     @property
     def size_bytes(self) -> int:
@@ -144,48 +189,93 @@ class Outbox:
         Raises :class:`~appliance.errors.StateUnusable`: what was on disk before still is.
         """
         wanted = {kept.settlement.lease: kept for kept in outcomes}
-        done = self._kept - wanted.keys()
-        if self._journal and done == self._kept:
+        done = self._kept.keys() - wanted.keys()
+        if self._journal and len(done) == len(self._kept):
             self._journal.remove()
-            self._journal, self._kept = None, set()
+            self._journal, self._kept = None, {}
         elif self._journal and done:
-            self._journal.append(record.encode_done(done))
-            self._kept -= done
+            self._journal.append(record.encode_done(done, self._seal))
+            for lease in done:
+                del self._kept[lease]
+            self._shrink(wanted)
         lines: dict[Lease, bytes] = {}
         room = self._largest_bytes - self.size_bytes
         missing = [kept for lease, kept in wanted.items() if lease not in self._kept]
         for kept in missing:
-            line = record.encode(kept)
+            if record.least_bytes(kept) > room:
+                continue
+            line = record.encode(kept, self._seal)
             if len(line) <= room:
                 room -= len(line)
                 lines[kept.settlement.lease] = line
         if lines:
             self._journal = self._journal or Journal.create(self._folder, self._owner)
             self._journal.append(b"".join(lines.values()))
-            self._kept |= lines.keys()
+            self._kept |= {lease: len(line) for lease, line in lines.items()}
         return len(missing) - len(lines)
 
+    def _shrink(self, wanted: Mapping[Lease, Kept]) -> None:
+        """Write the file again where most of it is of no use: it must not grow while one outcome stays."""
+        needed = sum(self._kept.values())
+        if self._journal and self.size_bytes - needed > max(needed, WASTE_BYTES):
+            lines = {lease: record.encode(wanted[lease], self._seal) for lease in self._kept}
+            self._journal = self._journal.replaced(self._owner, b"".join(lines.values()))
+            self._kept = {lease: len(line) for lease, line in lines.items()}
 
-def orphans(folder: Path) -> Iterator[Path]:
+
+class Orphan(NamedTuple):
+    """A file that may be a dead worker's. ``mark`` changes when the file does."""
+
+    path: Path
+    mark: tuple[int, int, int]
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it is of the version that this worker writes."""
+        return self.path.suffix == SUFFIX
+
+
+def orphans(folder: Path) -> list[Orphan]:
     """Files that may be dead workers', oldest names first; no folder has none."""
-    with _translated(folder):
-        yield from sorted(folder.glob(f"*{SUFFIX}"))
+    found: list[Orphan] = []
+    with _translated(folder), suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            # What is set aside has another suffix, and so has what other programs put here.
+            if not _is_version(Path(entry.name).suffix):
+                continue
+            with suppress(FileNotFoundError):
+                status = entry.stat(follow_symlinks=False)
+                mark = (status.st_ino, status.st_size, status.st_mtime_ns)
+                found.append(Orphan(Path(entry.path), mark))
+            if len(found) >= MOST_FILES:
+                break
+    return sorted(found)
+
+
+def set_aside(path: Path) -> Path | None:
+    """Give a file that no worker can use a name that none looks for; returns it, None where another did."""
+    numbered = (f"{path.name}{_UNREADABLE}{f'-{number}' if number else ''}" for number in count())
+    with _translated(path):
+        aside = next(place for place in map(path.with_name, numbered) if not os.path.lexists(place))
+        try:
+            path.rename(aside)
+        except FileNotFoundError:
+            return None
+        return aside
+
+
+def _is_version(suffix: str) -> bool:
+    version = suffix.removeprefix(_ANY_VERSION)
+    return suffix.startswith(_ANY_VERSION) and (not version or version.isdecimal())
 
 
 def _lock(fd: int) -> bool:
-    """Whether the file is ours now. One that was deleted meanwhile is nobody's."""
+    """Whether the file is ours now. One that was deleted meanwhile is not."""
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return os.fstat(fd).st_nlink > 0
-
-
-def _blocks(fd: int) -> Iterator[bytes]:
-    at = 0
-    while block := os.pread(fd, 1 << 20, at):
-        at += len(block)
-        yield block
 
 
 def _sync_folder(folder: Path) -> None:

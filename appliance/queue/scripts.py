@@ -1,4 +1,7 @@
-"""The Lua scripts, read once from the package: one operation a file, ``_queue.lua`` in front of each."""
+"""The Lua scripts, read once from the package: one operation a file, ``_queue.lua`` in front of each.
+
+Redis runs all of a script's text each time, so what only some need stands by itself.
+"""
 
 import hashlib
 from dataclasses import dataclass
@@ -20,28 +23,30 @@ class Script:
         return cls(name, source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
 
 
-def _load(name: str) -> Script:
+def _load(name: str, *shared: str) -> Script:
     folder = files("appliance.queue") / "scripts"
-    return Script.of(
-        name, "\n".join((folder / f"{part}.lua").read_text("utf-8") for part in ("_queue", name))
-    )
+    parts = ("_queue", *shared, name)
+    return Script.of(name, "\n".join((folder / f"{part}.lua").read_text("utf-8") for part in parts))
 
 
-TAKE = _load("take")
-ACTIVATE = _load("activate")
+TAKE = _load("take", "_claim")
+ACTIVATE = _load("activate", "_claim")
 COMPLETE = _load("complete")
 RETRY = _load("retry")
 ARCHIVE = _load("archive")
-GIVE_BACK = _load("give_back")
+RETURN = _load("return")
 DEFER = _load("defer")
 EXTEND = _load("extend")
+PROGRESS = _load("progress")
 FORWARD = _load("forward")
-EXPIRED = _load("expired")
+LAPSED = _load("lapsed")
 STRANDED = _load("stranded")
 RECLAIM = _load("reclaim")
 RECONCILE = _load("reconcile")
 PURGE = _load("purge")
+LOOK_AGAIN = _load("look_again")
 INSPECT = _load("inspect")
+DEPTHS = _load("depths")
 
 ALL = (
     TAKE,
@@ -49,14 +54,17 @@ ALL = (
     COMPLETE,
     RETRY,
     ARCHIVE,
-    GIVE_BACK,
+    RETURN,
     DEFER,
     EXTEND,
+    PROGRESS,
     FORWARD,
-    EXPIRED,
+    LAPSED,
     STRANDED,
     RECLAIM,
     RECONCILE,
     PURGE,
+    LOOK_AGAIN,
     INSPECT,
+    DEPTHS,
 )

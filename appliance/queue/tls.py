@@ -16,7 +16,7 @@ from appliance.errors import QueueUnavailable
 
 
 class TlsConnection(redis.Connection):
-    """A connection of redis-py with TLS of ours on top; its base names ``_connect`` as the place for that.
+    """A connection of redis-py with our own TLS on top; its base names ``_connect`` as the place for that.
 
     The files are read at each connect, so that renewed certificates count without a restart.
     """

@@ -60,15 +60,15 @@ class Topology:
         """The node at ``address``, with what all nodes have in common."""
         return replace(self._endpoint, host=address[0], port=address[1])
 
-    def refresh(self, away: Collection[Address] = ()) -> None:
+    def refresh(self, unavailable: Collection[Address] = ()) -> None:
         """Ask one node after the other; raises :class:`QueueUnavailable` with what each said when none knows.
 
         Each time another is the first to be asked: one that is cut off from the rest may tell of old times.
-        Those ``away`` come last.
+        Those ``unavailable`` come last.
         """
         self._places.rotate(-1)
         heard = []
-        for address in sorted(self._places, key=lambda place: place in away):
+        for address in sorted(self._places, key=lambda place: place in unavailable):
             try:
                 self._learn(address, self._ask(address))
             except QueueError as exc:

@@ -4,6 +4,8 @@ Unlike a scenario, which holds for any worker, this reads the log of this projec
 code that is judged here.
 """
 
+import contextlib
+import os
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -13,10 +15,14 @@ from typing import Any, TypeVar
 
 import psutil
 
-from harness import asynq, wait
-from harness.runtimes.protocol import Worker
+from harness.certify.hang import Hangs, TaskWatch
+from harness.queue import asynq
+from harness.sandbox import patience, tasks
+from harness.sandbox.brisk import ALONE, BRISK
+from harness.sandbox.runtimes.protocol import Worker
+from harness.sandbox.stack import Stack
+from harness.sandbox.task_process import pid_in
 from harness.server.config import QueueConfig
-from harness.stack import Stack
 
 T = TypeVar("T")
 
@@ -26,30 +32,33 @@ GRACE_S = 5
 PATIENCE_S = 60.0
 #: What stands in the worker's output where a secret stood.
 MASK = "********"
-#: At a pace somebody can wait for; two tasks at once, where two are sent.
+#: Two tasks at once, where two are sent.
 _SETTINGS = {
+    **BRISK,
     "RUNQY_LOG_FORMAT": "json",
     "RUNQY_LOG_LEVEL": "info",
     "RUNQY_CONCURRENCY": "2",
     "RUNQY_PROCESS_STOP_GRACE": f"{GRACE_S}s",
-    "RUNQY_RETRY_BASE_DELAY": "100ms",
+    # A package index may be far away, and its trouble short.
     "RUNQY_BOOTSTRAP_RETRY_DELAY": "1s",
-    "RUNQY_RECOVERY_INITIAL_DELAY": "100ms",
     # Every check may cost some, and none shall be judged by what others did.
     "RUNQY_RECOVERY_MAX_RESTARTS": "1000",
+    "RUNQY_RECOVERY_MAX_DELAY": "1s",
 }
-
-
-class WorkerEnded(Exception):
-    """The worker ended although nobody asked it to; the message has how its log ends."""
+#: The longest a good payload may take unless its author says otherwise.
+LONGEST_S = 20.0
+#: So long a process that starts may do nothing at all.
+IDLE_S = 15.0
+_ENDED = frozenset({"completed", "archived"})
 
 
 @dataclass(frozen=True)
 class Subject:
     """What is judged: a queue with its code, and payloads its author says are good ones.
 
-    ``given`` says whether the author named payloads at all. ``names_in_code`` are those vault entries whose
-    names stand in the code; None where the code is not at hand.
+    ``given`` says whether the author named payloads at all, ``longest_s`` how long the slowest may take.
+    ``names_in_code`` are those vault entries whose names stand in the code; None where the code is not at
+    hand.
     """
 
     queue: QueueConfig
@@ -57,6 +66,7 @@ class Subject:
     given: bool
     hanging: Any = None
     names_in_code: frozenset[str] | None = None
+    longest_s: float = LONGEST_S
 
     @property
     def one_shot(self) -> bool:
@@ -94,10 +104,10 @@ class Bench:
         return PATIENCE_S + self.subject.queue.startup_timeout_secs + 5 * self.took_s
 
     def start_worker(self) -> None:
-        """Serve the queue and start the worker; what comes of that is in its log."""
+        """Serve the queue and start the worker; the result is in its log."""
         self.stack.serve(self.subject.queue)
         # With nothing inherited, code that forgot a requirement is found out. Images bring what they inherit.
-        alone = {"RUNQY_USE_SYSTEM_SITE_PACKAGES": "false"} if self.stack.runtime.name == "process" else {}
+        alone = {**ALONE, **_installer(os.environ)} if self.stack.runtime.name == "process" else {}
         self.stack.worker(self.subject.queue.name, _SETTINGS | alone)
 
     # Tasks --------------------------------------------------------------------------------------------
@@ -105,26 +115,44 @@ class Bench:
     def send(self, *payloads: Any, timeout_s: int = 0) -> list[str]:
         """Enqueue payloads of any kind, bytes as they are; returns the ids. 0 is no time limit."""
         # One retry is enough to see what a second attempt does.
-        tasks = [asynq.NewTask(payload, retry=1, timeout_s=timeout_s) for payload in payloads]
-        ids = asynq.seed_pending(self.stack.db, self.queue, *tasks)
+        new = [asynq.NewTask(payload, retry=1, timeout_s=timeout_s) for payload in payloads]
+        ids = asynq.seed_pending(self.stack.db, self.queue, *new)
         self.sent += ids
         return ids
 
     def ended(self, *ids: str) -> list[asynq.StoredTask]:
-        """Wait until these are completed or archived."""
-        self.until(lambda: self.places(*ids) <= {"completed", "archived"}, f"{len(ids)} tasks to end")
+        """Wait until these are completed or archived. Raises :class:`~.hang.Hangs` where one does not end."""
+        # In one_shot mode each attempt is a start as well.
+        start_s = self.subject.queue.startup_timeout_secs if self.subject.one_shot else 0
+        watch = TaskWatch(max(self.subject.longest_s, 5 * self.took_s) + start_s)
+
+        def all_ended() -> bool:
+            places = tasks.places(self.stack.db, self.queue, ids)
+            left = sum(place not in _ENDED for place in places)
+            watch.look(time.monotonic(), left, at_work="active" in places and bool(self.pid()))
+            return not left
+
+        what = "the task to end" if len(ids) == 1 else f"{len(ids)} tasks to end"
+        self.until(all_ended, what, fatal=(Hangs,))
         return [self.task(task_id) for task_id in ids]
+
+    def forget_unfinished(self) -> None:
+        """Take what hangs out of the way of the checks to come: its tasks, and its process."""
+        for task_id in self.sent:
+            if not self.places(task_id) <= _ENDED:
+                asynq.delete(self.stack.db, self.queue, task_id)
+        if pid := self.pid():
+            mark = self.mark()
+            self.worker.signal_child(pid, signal.SIGKILL)
+            self.until(lambda: self.events("process.exited", mark), "the process that hangs to end")
 
     def places(self, *ids: str) -> set[str]:
         """Where they are."""
-        return {asynq.where_is(self.stack.db, self.queue, task_id) for task_id in ids}
+        return set(tasks.places(self.stack.db, self.queue, ids))
 
     def task(self, task_id: str) -> asynq.StoredTask:
         """A task's hash."""
-        task = asynq.get_task(self.stack.db, self.queue, task_id)
-        if task is None:
-            raise AssertionError(f"task {task_id} has no hash")
-        return task
+        return tasks.stored(self.stack.db, self.queue, task_id)
 
     def begin_one(self) -> tuple[str, bool]:
         """Send a task and return when a process works on it: its id, and whether it really does.
@@ -148,9 +176,10 @@ class Bench:
 
     def pid(self) -> int:
         """Of the task process that works, or is ready to; 0 where there is none."""
-        state = {"child.ready": True, "child.exited": False, "child.stopping": False}
-        last = next((e for e in reversed(self.worker.log_events()) if e.get("event") in state), None)
-        return int(last["pid"]) if last and state[last["event"]] else 0
+        if self.subject.one_shot:
+            # It is in no log; but then the worker has no other processes, and it came before its own.
+            return min(self.worker.children(), default=0)
+        return pid_in(self.worker.log_events())
 
     def settled(self) -> int:
         """Wait until a process is ready; returns its pid, 0 in one_shot mode."""
@@ -159,13 +188,29 @@ class Bench:
         return self.until(self.pid, "a task process to be ready")
 
     def usage(self, pid: int) -> tuple[int, int] | None:
-        """Resident bytes and open descriptors; None where we cannot look (another machine's, gone)."""
+        """Resident bytes of it and all it started, and its open descriptors.
+
+        None where we cannot look (another machine's, gone).
+        """
         if self.stack.runtime.name != "process" or not pid:
             return None
         try:
-            return psutil.Process(pid).memory_info().rss, len(list(Path(f"/proc/{pid}/fd").iterdir()))
+            process = psutil.Process(pid)
+            resident = sum(each.memory_info().rss for each in (process, *process.children(recursive=True)))
+            return resident, len(list(Path(f"/proc/{pid}/fd").iterdir()))
         except (psutil.Error, OSError):
             return None
+
+    def busy(self) -> object:
+        """What all that the worker started has done so far; None where we cannot look."""
+        if self.stack.runtime.name != "process":
+            return None
+        done = []
+        for pid in self.worker.children():
+            with contextlib.suppress(psutil.Error, OSError):
+                process = psutil.Process(pid)
+                done.append((pid, process.cpu_times()[:2], process.io_counters()[:4]))
+        return done or None
 
     # Looking ------------------------------------------------------------------------------------------
 
@@ -178,32 +223,37 @@ class Bench:
         return [event for event in self.worker.log_events()[since:] if event.get("event") == name]
 
     def last_words(self) -> str:
-        """The last warning or error in the log, in words; without one its last line."""
+        """What the last warning or error of the log says; else its last line that is no event."""
         for event in reversed(self.worker.log_events()):
             if event.get("level") in {"error", "warning"}:
-                told = (event.get(name) for name in ("error", "reason", "line", "event"))
-                return str(next(text for text in told if text))
-        lines = self.worker.tail().strip().splitlines()
-        return lines[-1] if lines else "its log is empty"
+                told = [str(event[name]) for name in ("error", "reason", "line") if event.get(name)]
+                if told:
+                    return told[0]
+        lines = [line for line in self.worker.tail().strip().splitlines() if not line.startswith("{")]
+        return lines[-1] if lines else "the worker did not say why"
 
     def output(self, source: str, since: int = 0) -> list[str]:
         """Lines a task process printed that are no part of the protocol."""
-        return [event["text"] for event in self.events("child.output", since) if event["src"] == source]
+        return [event["text"] for event in self.events("process.output", since) if event["src"] == source]
 
-    def until(self, check: Callable[[], T], what: str, timeout_s: float = 0, *, fast: bool = False) -> T:
-        """Wait for something true; not longer than the worker lives (:class:`WorkerEnded`)."""
-
-        def look() -> tuple[T] | WorkerEnded | None:
-            value = check()
-            if value:
-                return (value,)
-            status = self.worker.exit_status
-            ended = f"the worker ended with exit status {status} while we waited for {what}"
-            return None if status is None else WorkerEnded(f"{ended}\n{self.worker.tail()}")
-
+    def until(
+        self,
+        check: Callable[[], T],
+        what: str,
+        timeout_s: float = 0,
+        *,
+        fast: bool = False,
+        fatal: tuple[type[Exception], ...] = (),
+    ) -> T:
+        """Wait for something true; not longer than the worker lives (:class:`.WorkerEnded`)."""
         pause_s = 0.01 if fast else self.stack.runtime.look_every_s
-        found = wait.until(look, timeout_s or self.patience_s, what, longest_pause_s=pause_s)
-        if isinstance(found, WorkerEnded):
-            raise found
-        assert found is not None
-        return found[0]
+        longest_s = timeout_s or self.patience_s
+        return patience.until(self.worker, check, longest_s, what, fatal=fatal, longest_pause_s=pause_s)
+
+
+def _installer(env: Mapping[str, str]) -> Mapping[str, str]:
+    """Packages are installed by what production has for it: pip, as of a worker that nothing is set for."""
+    if "RUNQY_INSTALLER" in env:
+        return {"RUNQY_INSTALLER": env["RUNQY_INSTALLER"]}
+    inherits_nothing = env.get("RUNQY_USE_SYSTEM_SITE_PACKAGES", "").lower() in {"false", "0", "no", "off"}
+    return {} if inherits_nothing else {"RUNQY_INSTALLER": "pip"}

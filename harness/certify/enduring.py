@@ -5,9 +5,12 @@ import time
 
 from harness.certify.bench import GRACE_S, Bench
 from harness.certify.finding import Finding, failed, passed, skipped, warned
+from harness.sandbox import tasks
 
 _NOT_BEGUN = " (it is too quick to be caught at work: the task was in the process's stdin)"
 _STOP_S = 60.0
+#: How often a kill may come at the wrong moment.
+_KILLS = 5
 
 
 def killed(bench: Bench) -> Finding:
@@ -16,14 +19,18 @@ def killed(bench: Bench) -> Finding:
         return skipped("it is too quick to be caught at work")
     bench.settled()
     usual = bench.ended(*bench.send(bench.subject.payloads[0]))[0]
-    bench.settled()
-    task_id, begun = bench.begin_one()
-    if pid := bench.pid():
-        bench.worker.signal_child(pid, signal.SIGKILL)
-    (task,) = bench.ended(task_id)
-    note = "" if begun else _NOT_BEGUN
-    if int(task.message.get("retried", 0)) == 0:
+    for _ in range(_KILLS):
+        bench.settled()
+        task_id, begun = bench.begin_one()
+        if pid := bench.pid():
+            bench.worker.signal_child(pid, signal.SIGKILL)
+        (task,) = bench.ended(task_id)
+        # Without a retry the task had ended before the kill, or the worker had not handed it over yet.
+        if tasks.retried(task):
+            break
+    else:
         return skipped("the task ended before its process could be killed")
+    note = "" if begun else _NOT_BEGUN
     if task.state != usual.state:
         error = task.fields.get("error_msg", "").strip().splitlines() or ["no reason given"]
         return failed(
@@ -51,10 +58,13 @@ def frozen(bench: Bench) -> Finding:
         how = f"replaced after {limit_s} s, the task's limit; the task is {usual} at its second attempt"
     else:
         bench.until(
-            lambda: bench.events("child.expired", mark) or bench.places(task_id) & {"completed", "archived"},
+            lambda: (
+                bench.events("process.task_timed_out", mark)
+                or bench.places(task_id) & {"completed", "archived"}
+            ),
             "the task's limit to pass",
         )
-        if not bench.events("child.expired", mark):
+        if not bench.events("process.task_timed_out", mark):
             return failed(f"the payload that hangs ended within {limit_s} s", "Give one that takes longer.")
         how = f"the payload that hangs was ended after {limit_s} s, its limit"
     if bench.settled() == pid:
@@ -69,8 +79,7 @@ def stopped_at_work(bench: Bench) -> Finding:
     (task_id,) = bench.send(payload)
     bench.until(lambda: bench.places(task_id) != {"pending"}, "the task to begin", fast=True)
     late = bench.places(task_id) != {"active"}
-    finding = _stopped(bench)
-    places = bench.places(task_id)
+    finding, places = _stopped(bench, task_id)
     if finding is None and not places <= {"completed", "pending", "archived"}:
         finding = failed(f"its task is {'+'.join(places)}", "This is the worker's mistake: please report it.")
     note = " (it was done before the signal came)" if late else ""
@@ -83,27 +92,33 @@ def stopped_idle(bench: Bench) -> Finding:
         return skipped("in one_shot mode no process waits")
     bench.settled()
     begun_s = time.monotonic()
-    return _stopped(bench) or passed(f"ended {time.monotonic() - begun_s:.1f} s after it was asked to")
+    finding, _ = _stopped(bench)
+    return finding or passed(f"ended {time.monotonic() - begun_s:.1f} s after it was asked to")
 
 
-def _stopped(bench: Bench) -> Finding | None:
-    """Stop the worker and start it again; None where the task process ended as it should."""
+def _stopped(bench: Bench, *task_ids: str) -> tuple[Finding | None, set[str]]:
+    """Stop the worker and start it again.
+
+    Returns None where the task process ended as it should, and where these tasks were in between.
+    """
     mark = bench.mark()
     bench.worker.terminate()
     bench.worker.wait(_STOP_S + 2 * bench.took_s)
-    exits = [str(event["exit"]) for event in bench.events("child.exited", mark)]
+    exits = [str(event["exit"]) for event in bench.events("process.exited", mark)]
+    places = bench.places(*task_ids)
     bench.worker.restart()
     bench.until(lambda: bench.events("worker.running", mark), "the worker to run again")
+    finding = None
     if any("SIGKILL" in text for text in exits):
-        return failed(
+        finding = failed(
             f"it did not end within {GRACE_S} s of SIGTERM and had to be killed",
             "End when stdin ends or SIGTERM comes. Leave both to the SDK's run(), or exit in your own "
-            "handler of SIGTERM; "
-            "daemon threads must not keep the process alive.",
+            "handler of SIGTERM; daemon threads must not keep the process alive.",
             "docs/task-process.md#starting-and-ending",
         )
-    if not exits:
-        return warned(
+    # In one_shot mode the end of a process is the end of its task, and in no log.
+    elif not exits and not bench.subject.one_shot:
+        finding = warned(
             "the end of its process was not seen", "This is the worker's mistake: please report it."
         )
-    return None
+    return finding, places

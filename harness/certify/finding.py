@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class Verdict(StrEnum):
+class CheckResult(StrEnum):
     """How task code did. A warning is no reason to withhold the certificate."""
 
     PASS = "pass"  # noqa: S105  no password
@@ -14,10 +14,19 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True)
+class Advice:
+    """What is wrong, what to do about it, and the page that says more."""
+
+    seen: str
+    what_to_do: str
+    page: str
+
+
+@dataclass(frozen=True)
 class Finding:
     """What was seen, and for its author what to do about it and the page that says more."""
 
-    verdict: Verdict
+    result: CheckResult
     seen: str
     advice: str = ""
     page: str = ""
@@ -35,19 +44,19 @@ class Judged:
 
 def passed(seen: str) -> Finding:
     """Nothing to complain about."""
-    return Finding(Verdict.PASS, seen)
+    return Finding(CheckResult.PASS, seen)
 
 
 def warned(seen: str, advice: str, page: str = "docs/task-process.md") -> Finding:
     """It works, but its author should know."""
-    return Finding(Verdict.WARN, seen, advice, page)
+    return Finding(CheckResult.WARN, seen, advice, page)
 
 
 def failed(seen: str, advice: str, page: str = "docs/task-process.md") -> Finding:
     """In production this would go wrong."""
-    return Finding(Verdict.FAIL, seen, advice, page)
+    return Finding(CheckResult.FAIL, seen, advice, page)
 
 
 def skipped(why: str) -> Finding:
     """It could not be judged."""
-    return Finding(Verdict.SKIPPED, why)
+    return Finding(CheckResult.SKIPPED, why)

@@ -1,12 +1,15 @@
 """What it leaves where others look: stdout, logs, results."""
 
 import json
+import re
 
 from harness.certify.bench import MASK, Bench
 from harness.certify.finding import Finding, failed, passed, skipped, warned
 
 #: The worker masks no shorter values: they are no secrets.
 SHORTEST = 4
+#: Masks of user info and parameters of an address, which the worker masks whether it knows them or not.
+_IN_ADDRESS = re.compile(rf"://{re.escape(MASK)}@|[?&;][\w.%-]+={re.escape(MASK)}")
 
 
 def stdout(bench: Bench) -> Finding:
@@ -28,15 +31,15 @@ def vaults(bench: Bench) -> Finding:
     if not entries:
         return skipped("no vault entry was given (--vault NAME=VALUE)")
     shown = [name for name, value in entries.items() if len(value) >= SHORTEST and _told(bench, value)]
-    if not shown and any(MASK in line for source in ("stdout", "stderr") for line in bench.output(source)):
+    if not shown and any(map(_is_masked, (*bench.output("stdout"), *bench.output("stderr")))):
         # The worker has masked it, so that only how it looks can be told, not which.
         shown = [" or ".join(entries)]
     if shown:
         return failed(
             f"the value of {', '.join(shown)} is in what the task process wrote",
             "Never print, log or return a secret. The worker masks its vaults' values in logs and errors, "
-            "but results are kept as they are, and other forms of the value (base64, quoted) are not "
-            "known to it.",
+            "in their usual forms too (JSON, base64, URL), but results are kept as they are, and a value "
+            "that was changed in another way (encrypted, one letter a line) is not known to it.",
             "docs/security.md",
         )
     names = bench.subject.names_in_code
@@ -53,7 +56,11 @@ def vaults(bench: Bench) -> Finding:
 
 def _told(bench: Bench, value: str) -> bool:
     shapes = {value, json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]}
-    tasks = [bench.task(task_id) for task_id in bench.sent]
+    tasks = [bench.task(task_id) for task_id in bench.sent if bench.places(task_id) != {"nowhere"}]
     texts = [bench.worker.log_text()]
     texts += [text for task in tasks for name in ("result", "error_msg") if (text := task.fields.get(name))]
     return any(shape in text for shape in shapes for text in texts)
+
+
+def _is_masked(line: str) -> bool:
+    return MASK in _IN_ADDRESS.sub("", line)

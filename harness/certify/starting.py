@@ -1,10 +1,18 @@
 """Does it deploy, does it start?"""
 
-from harness.certify.bench import Bench
+import time
+
+from harness.certify.bench import IDLE_S, Bench
+from harness.certify.diagnosis import TRACEBACK_LINES, diagnose
 from harness.certify.finding import Finding, failed, passed, skipped, warned
+from harness.certify.hang import Hangs, StartWatch
 
 _DEPLOYED = ("deploy.done", "deploy.baked")
 DEPLOY_TIMEOUT_S = 600.0
+_NOT_READY = (
+    'Load what is needed, then say ready: run() of the SDK does, by hand it is a line {"status": "ready"} on '
+    'stdout. What cannot be loaded is best told as {"status": "error", "error": "why"}.'
+)
 
 
 def deploys(bench: Bench) -> Finding:
@@ -16,14 +24,15 @@ def deploys(bench: Bench) -> Finding:
 
     bench.until(decided, "the code to be deployed", DEPLOY_TIMEOUT_S)
     for event in bench.events("deploy.done"):
-        return passed(f"cloned and installed in {event['seconds']:.0f} s")
+        with_what = "".join(f" by {made['installer']}" for made in bench.events("deploy.environment")[-1:])
+        return passed(f"cloned and installed{with_what} in {event['seconds']:.0f} s")
     if bench.events("deploy.baked"):
         return passed("the code came with the image: nothing to clone, nothing to install")
     return failed(
         f"it could not be deployed: {bench.last_words()}",
-        "Check the branch, code_path and the requirements file: each must be in the repository as it "
-        "is committed.",
-        "README.md#your-task-code",
+        "Check the branch, code_path and the requirements file: each must be in the repository as it is "
+        "committed.",
+        "docs/certify.md#the-code",
     )
 
 
@@ -33,19 +42,28 @@ def starts(bench: Bench) -> Finding:
         return skipped("in one_shot mode a process starts with each task: see `result`")
     limit_s = bench.subject.queue.startup_timeout_secs
 
-    def decided() -> bool:
-        return any(bench.events(name) for name in ("child.ready", "child.crashed"))
+    watch = StartWatch(IDLE_S)
 
-    bench.until(decided, "the task process to be ready", limit_s + 30)
-    ready = bench.events("child.ready")
+    def decided() -> bool:
+        if any(bench.events(name) for name in ("process.ready", "process.crashed")):
+            return True
+        watch.look(time.monotonic(), bench.busy())
+        return False
+
+    try:
+        bench.until(decided, "the task process to be ready", limit_s + 30, fatal=(Hangs,))
+    except Hangs as exc:
+        return failed(str(exc), _NOT_READY, "docs/task-process.md#starting-and-ending")
+    ready = bench.events("process.ready")
     if not ready:
-        crash = bench.events("child.crashed")[0]
+        crash = bench.events("process.crashed")[0]
+        known = diagnose(bench.output("stderr")[-TRACEBACK_LINES:] or crash["stderr"], crash["exit"])
+        if known:
+            return failed(f"it did not become ready: {known.seen}", known.what_to_do, known.page)
         last = f"; last on stderr: {crash['stderr'][-1]}" if crash["stderr"] else ""
         return failed(
             f"it did not become ready: {crash['exit']} after {crash['uptime_s']:.1f} s{last}",
-            "Load what is needed, then say ready: run() of the SDK does, by hand it is a line "
-            '{"status": "ready"} on stdout. What cannot be loaded is best told as {"status": "error", '
-            '"error": "why"}.',
+            _NOT_READY,
             "docs/task-process.md#starting-and-ending",
         )
     took_s = float(ready[0]["seconds"])

@@ -1,92 +1,87 @@
 """How findings are told: a line each and advice for people, files for machines."""
 
 import json
-import os
 import textwrap
 import time
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
-from xml.etree import ElementTree
 
-from harness.certify.finding import Judged, Verdict
-from harness.report import write
-from harness.report.model import Report, Section, Table
-from harness.timeline import Event
+from harness.certify.finding import CheckResult, Judged
+from harness.evidence.report import write
+from harness.evidence.report.model import Report, Section, Table
+from harness.evidence.timeline import Event
+from harness.output import junit
+from harness.output.terminal import PLAIN_WIDTH, Style, Terminal, printable
 
-_COLOURS = {
-    Verdict.PASS: "\x1b[32m",
-    Verdict.WARN: "\x1b[33m",
-    Verdict.FAIL: "\x1b[31m",
-    Verdict.SKIPPED: "\x1b[2m",
+_STYLES = {
+    CheckResult.PASS: Style.GOOD,
+    CheckResult.WARN: Style.WARNING,
+    CheckResult.FAIL: Style.BAD,
+    CheckResult.SKIPPED: Style.ASIDE,
 }
-_SIGNS = {Verdict.PASS: "✓", Verdict.WARN: "!", Verdict.FAIL: "✗", Verdict.SKIPPED: "-"}
-_BOLD, _DIM, _PLAIN = "\x1b[1m", "\x1b[2m", "\x1b[0m"
+_SIGNS = {CheckResult.PASS: "✓", CheckResult.WARN: "!", CheckResult.FAIL: "✗", CheckResult.SKIPPED: "-"}
 _NAME_WIDTH = 17
 _MARGIN = " " * (_NAME_WIDTH + 2)
-_WIDTH = 110
 
 
 class Console:
     """Writes to ``out``; colours and the line that changes are for terminals only."""
 
     def __init__(self, out: TextIO, what: str) -> None:
-        self._out = out
-        self._lively = out.isatty()
-        self._coloured = self._lively and "NO_COLOR" not in os.environ
-        self._write(self._paint(_BOLD, f"Certifying {_printable(what)}"))
-        self._write("")
+        self._terminal = Terminal(out)
+        self._terminal.line(self._terminal.strong(f"Certifying {printable(what)}"))
+        self._terminal.line()
 
     def begins(self, name: str, did: str) -> None:
         """What is being done."""
-        if self._lively:
-            self._out.write(f"\r\x1b[K{self._paint(_DIM, f'… {name:<{_NAME_WIDTH}}{did}'[:_WIDTH])}")
-            self._out.flush()
+        self._terminal.transient(f"… {name:<{_NAME_WIDTH}}{did}")
 
     def ended(self, judged: Judged) -> None:
         """A check's line, and under it the advice."""
         finding = judged.finding
-        sign = self._paint(_COLOURS[finding.verdict], _SIGNS[finding.verdict])
-        first, *rest = _folded(finding.seen)
-        self._write(f"{sign} {judged.name:<{_NAME_WIDTH}}{first}")
+        sign = self._terminal.paint(_STYLES[finding.result], _SIGNS[finding.result])
+        first, *rest = self._folded(finding.seen)
+        self._terminal.line(f"{sign} {judged.name:<{_NAME_WIDTH}}{first}")
         for line in rest:
-            self._write(_MARGIN + line)
+            self._terminal.line(_MARGIN + line)
         more = f"{finding.advice} See {finding.page}." if finding.page else finding.advice
-        for line in _folded(more) if more else ():
-            self._write(_MARGIN + self._paint(_DIM, line))
+        for line in self._folded(more) if more else ():
+            self._terminal.line(_MARGIN + self._terminal.aside(line))
 
     def closing(self, judged: Sequence[Judged]) -> None:
-        """The verdict."""
-        verdict = Verdict.PASS if certified(judged) else Verdict.FAIL
-        self._write("")
-        self._write(
-            f"{self._paint(_COLOURS[verdict], _SIGNS[verdict])} {self._paint(_BOLD, summary(judged))}"
-        )
+        """The last line."""
+        result = CheckResult.PASS if certified(judged) else CheckResult.FAIL
+        self._terminal.line()
+        sign = self._terminal.paint(_STYLES[result], _SIGNS[result])
+        self._terminal.line(f"{sign} {self._terminal.strong(summary(judged))}")
 
-    def _write(self, line: str) -> None:
-        self._out.write(("\r\x1b[K" if self._lively else "") + line + "\n")
-        self._out.flush()
-
-    def _paint(self, colour: str, text: str) -> str:
-        return f"{colour}{text}{_PLAIN}" if self._coloured else text
+    def _folded(self, text: str) -> list[str]:
+        width = max(20, min(PLAIN_WIDTH, self._terminal.width) - len(_MARGIN))
+        return [
+            part
+            for line in printable(text).splitlines()
+            for part in textwrap.wrap(line, width, break_on_hyphens=False) or [""]
+        ] or [""]
 
 
 def certified(judged: Sequence[Judged]) -> bool:
     """Whether no check failed."""
-    return all(each.finding.verdict is not Verdict.FAIL for each in judged)
+    return all(each.finding.result is not CheckResult.FAIL for each in judged)
 
 
 def summary(judged: Sequence[Judged]) -> str:
     """The last line."""
-    counts = Counter(each.finding.verdict for each in judged)
+    counts = Counter(each.finding.result for each in judged)
     told = {
-        "passed": Verdict.PASS,
-        "to look at": Verdict.WARN,
-        "failed": Verdict.FAIL,
-        "skipped": Verdict.SKIPPED,
+        "passed": CheckResult.PASS,
+        "to look at": CheckResult.WARN,
+        "failed": CheckResult.FAIL,
+        "skipped": CheckResult.SKIPPED,
     }
-    parts = ", ".join(f"{counts[verdict]} {word}" for word, verdict in told.items() if counts[verdict])
+    parts = ", ".join(f"{counts[result]} {word}" for word, result in told.items() if counts[result])
     took_s = sum(each.seconds for each in judged)
     return f"{'certified' if certified(judged) else 'not certified'}: {parts}, in {took_s:.0f} s"
 
@@ -99,7 +94,7 @@ def write_json(path: Path, judged: Sequence[Judged]) -> None:
             {
                 "name": each.name,
                 "did": each.did,
-                "verdict": str(each.finding.verdict),
+                "result": str(each.finding.result),
                 "seen": each.finding.seen,
                 "advice": each.finding.advice,
                 "page": each.finding.page,
@@ -113,29 +108,20 @@ def write_json(path: Path, judged: Sequence[Judged]) -> None:
 
 def write_junit(path: Path, judged: Sequence[Judged]) -> None:
     """As CI services read it."""
-    verdicts = Counter(each.finding.verdict for each in judged)
-    suite = ElementTree.Element(
-        "testsuite",
-        name="runqy-harness certify",
-        tests=str(len(judged)),
-        failures=str(verdicts[Verdict.FAIL]),
-        skipped=str(verdicts[Verdict.SKIPPED]),
-        time=f"{sum(each.seconds for each in judged):.3f}",
-    )
-    for each in judged:
-        case = ElementTree.SubElement(
-            suite, "testcase", classname="certify", name=each.name, time=f"{each.seconds:.3f}"
-        )
-        seen, advice = _printable(each.finding.seen), _printable(each.finding.advice)
-        if each.finding.verdict is Verdict.FAIL:
-            ElementTree.SubElement(
-                case, "failure", message=seen.partition("\n")[0]
-            ).text = f"{seen}\n{advice}"
-        elif each.finding.verdict is Verdict.SKIPPED:
-            ElementTree.SubElement(case, "skipped", message=seen)
-        elif advice:
-            ElementTree.SubElement(case, "system-out").text = f"{seen}\n{advice}"
-    ElementTree.ElementTree(suite).write(path, encoding="utf-8", xml_declaration=True)
+    cases = [_case(each) for each in judged]
+    junit.write(path, "runqy-harness certify", cases, sum(case.seconds for case in cases))
+
+
+def _case(each: Judged) -> junit.Case:
+    seen, advice = each.finding.seen, each.finding.advice
+    case = junit.Case("certify", each.name, each.seconds)
+    match each.finding.result:
+        case CheckResult.FAIL:
+            return replace(case, failure=f"{seen}\n{advice}")
+        case CheckResult.SKIPPED:
+            return replace(case, skipped=seen)
+        case _:
+            return replace(case, remark=f"{seen}\n{advice}" if advice else "")
 
 
 def write_report(folder: Path, judged: Sequence[Judged], events: Sequence[Event], log: str) -> list[str]:
@@ -143,7 +129,7 @@ def write_report(folder: Path, judged: Sequence[Judged], events: Sequence[Event]
     problems = [
         f"{each.name}: {each.finding.seen}\n{each.finding.advice}"
         for each in judged
-        if each.finding.verdict is Verdict.FAIL
+        if each.finding.result is CheckResult.FAIL
     ]
     section = Section(
         title="The run",
@@ -153,28 +139,14 @@ def write_report(folder: Path, judged: Sequence[Judged], events: Sequence[Event]
         events=events,
         problem="\n".join(problems),
     )
-    rows = [(each.name, str(each.finding.verdict), each.finding.seen, each.finding.advice) for each in judged]
+    rows = [(each.name, str(each.finding.result), each.finding.seen, each.finding.advice) for each in judged]
     report = Report(
         title="runqy-harness certify",
         summary=summary(judged),
         made_at=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
         sections=[section],
-        tables=[Table("Checks", ("check", "verdict", "seen", "advice"), rows)],
+        tables=[Table("Checks", ("check", "result", "seen", "advice"), rows)],
     )
     said = list(write.write(report, folder))
     (folder / "worker.log").write_text(log)
     return said
-
-
-def _folded(text: str) -> list[str]:
-    width = _WIDTH - len(_MARGIN)
-    return [
-        part
-        for line in _printable(text).splitlines()
-        for part in textwrap.wrap(line, width, break_on_hyphens=False) or [""]
-    ] or [""]
-
-
-def _printable(text: str) -> str:
-    """Task code prints control characters; terminals obey them, and XML has no place for them."""
-    return "".join(char if char.isprintable() or char in "\n\t" else "�" for char in text)

@@ -1,4 +1,4 @@
-"""``runqy-harness chaos``: a run from its seed to its verdict."""
+"""``runqy-harness chaos``: a run from its seed to what holds."""
 
 import tempfile
 from collections.abc import Sequence
@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import TextIO
 
 from harness.chaos import plan, run, tell
+from harness.chaos.world import RunOptions
 from harness.failure import CommandFailed
-from harness.redis import RedisUnavailable
-from harness.repo import GitFailed
-from harness.stack import WORKER_COMMAND
+from harness.sandbox.redis import RedisUnavailable
+from harness.sandbox.repo import GitFailed
+from harness.sandbox.stack import WORKER_COMMAND
 
 
 @dataclass(frozen=True)
-class Wish:
+class ChaosOptions:
     """What was asked for; ``again`` is the command line that asks for it again.
 
     ``command`` None is this project's worker. ``calm`` leaves the faults out.
@@ -31,17 +32,17 @@ class Wish:
     json: Path | None = None
 
 
-def execute(wish: Wish, out: TextIO) -> int:
+def execute(options: ChaosOptions, out: TextIO) -> int:
     """Run it; returns 0 where every invariant holds, 1 after saying which does not.
 
     Raises :class:`~harness.failure.CommandFailed` where it cannot be run.
     """
-    chosen = plan.make(wish.seed, wish.duration_s, wish.workers)
-    if wish.calm:
-        chosen = replace(chosen, faults=(), skews_s=(0.0,) * wish.workers)
+    chosen = plan.make(options.seed, options.duration_s, options.workers)
+    if options.calm:
+        chosen = replace(chosen, faults=(), skews_s=(0.0,) * options.workers)
     print(
-        f"chaos, seed {wish.seed}: {len(chosen.tasks)} tasks and {len(chosen.faults)} faults "
-        f"in {wish.duration_s:g} s, {wish.workers} workers",
+        f"chaos, seed {options.seed}: {len(chosen.tasks)} tasks and {len(chosen.faults)} faults "
+        f"in {options.duration_s:g} s, {options.workers} workers",
         file=out,
         flush=True,
     )
@@ -49,16 +50,16 @@ def execute(wish: Wish, out: TextIO) -> int:
     with tempfile.TemporaryDirectory(prefix="runqy-chaos-") as folder:
         try:
             outcome = run.run(
-                run.Order(chosen, Path(folder), wish.command or WORKER_COMMAND, progress=progress)
+                RunOptions(chosen, Path(folder), options.command or WORKER_COMMAND, progress=progress)
             )
         except (RedisUnavailable, GitFailed, FileNotFoundError) as exc:
             raise CommandFailed(str(exc)) from exc
         finally:
             progress.end()
-        if wish.report is not None:
-            for line in tell.write_report(outcome, wish.again, wish.report):
+        if options.report is not None:
+            for line in tell.write_report(outcome, options.again, options.report):
                 print(f"  {line}", file=out)
-        if wish.json is not None:
-            tell.write_json(outcome, wish.again, wish.json)
-        tell.say(outcome, wish.again, out)
+        if options.json is not None:
+            tell.write_json(outcome, options.again, options.json)
+        tell.say(outcome, options.again, out)
     return 1 if outcome.violations else 0

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness import wait
+from harness.evidence.history import Life
+from harness.evidence.timeline import Timeline
 from harness.faults import processes
-from harness.history import Life
-from harness.runtimes.process import WorkerProcess
-from harness.timeline import Timeline
+from harness.sandbox.runtimes.process import WorkerProcess
 
 #: Seconds until a place is filled again, and until processes of a worker that ended have to be gone.
 REFILL_S = 0.3
@@ -67,10 +67,10 @@ class Place:
             processes.kill(self._term.worker.pid)
 
     def tick(self) -> None:
-        """See whether somebody ended, or somebody is to be started."""
+        """See whether the worker ended, or one is to be started."""
         now_s = time.time()
         if self._term and self._term.worker.exit_status is not None:
-            self._bury(self._term, now_s)
+            self._record_end(self._term, now_s)
             self._term, self._fill_at_s = None, now_s + REFILL_S
         if self._term is None and not self._closed and now_s >= self._fill_at_s:
             self._fill(now_s)
@@ -78,7 +78,7 @@ class Place:
             self._look_back(due)
 
     def close(self, drain_s: float) -> None:
-        """Ask for the end, see it, and see that nothing is left; nobody is started any more."""
+        """Ask for the end, see it, and see that nothing is left; no worker is started any more."""
         self._closed = True
         self.ask_to_end()
         if self._term:
@@ -87,7 +87,7 @@ class Place:
             if self._term.worker.exit_status is None:
                 self._term.worker.kill()
                 self._term.worker.wait(OVERTIME_S)
-            self._bury(self._term, time.time())
+            self._record_end(self._term, time.time())
             self._term = None
 
     def settle_accounts(self) -> None:
@@ -106,7 +106,7 @@ class Place:
         self._term = _Term(worker, now_s)
         self._timeline.record(name, "worker.started", pid=worker.pid)
 
-    def _bury(self, term: _Term, now_s: float) -> None:
+    def _record_end(self, term: _Term, now_s: float) -> None:
         status = term.worker.exit_status
         assert status is not None
         life = Life(term.worker.name, term.began_s, now_s, status, term.asked_s, term.killed)

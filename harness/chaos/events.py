@@ -3,9 +3,9 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 
-from harness.asynq import PLACES
-from harness.history import History
-from harness.timeline import Event
+from harness.evidence.history import History
+from harness.evidence.timeline import Event
+from harness.queue.asynq import PLACES
 
 #: Seconds between two points of a queue's depths.
 _STEP_S = 0.2

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import redis
 
-from harness import asynq, ledger
 from harness.chaos.crew import Place
 from harness.chaos.plan import SUB_QUEUES
-from harness.diary import Diary
-from harness.history import History, Rules, Run, Sent, Trouble
+from harness.evidence import ledger
+from harness.evidence.diary import Diary
+from harness.evidence.history import History, Rules, Run, Sent, Trouble
+from harness.queue import asynq
+from harness.queue.strict import reader
 
 
 def runs(diary: Path) -> list[Run]:
@@ -72,6 +74,7 @@ def history(
         lives=lives,
         places={each.task_id: asynq.where_is(db, each.queue, each.task_id) for each in sent},
         misplaced=book.misplaced,
+        unreadable=reader.read(db),
         locks=frozenset(lock for lock in locks if db.exists(lock)),
         counters={queue: asynq.get_counters(db, queue) for queue in SUB_QUEUES},
         secrets=secrets,

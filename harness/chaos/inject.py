@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import redis
 
-from harness import checker
 from harness.chaos.crew import Place
 from harness.chaos.plan import REDIS, PlannedFault
+from harness.evidence import invariants
 from harness.faults import processes
 from harness.faults import redis as redis_faults
 from harness.faults.bandwidth import Bandwidth
@@ -25,7 +25,7 @@ from harness.faults.proxy import FaultProxy
 from harness.faults.refuse import Refuse
 from harness.faults.reset import ResetConnections
 from harness.faults.stall import Stall
-from harness.redis import RedisServer
+from harness.sandbox.redis import RedisServer
 
 #: Seconds a worker may take to try again after its Redis came back, and to notice that one went silent.
 TRIES_AGAIN_S, NOTICES_S = 8.0, 15.0
@@ -120,8 +120,8 @@ _REDIS: Mapping[str, Callable[[Rig], AbstractContextManager[None]]] = {
 _WORKER: Mapping[str, Callable[[Place], AbstractContextManager[None]]] = {
     "worker killed": lambda place: _at_once(place.kill),
     "worker asked to end": lambda place: _at_once(place.ask_to_end),
-    checker.WORKER_STOPPED: _stopped,
-    checker.TASK_PROCESS_KILLED: _task_process_killed,
+    invariants.WORKER_STOPPED: _stopped,
+    invariants.TASK_PROCESS_KILLED: _task_process_killed,
     "task process stopped": _task_process_stopped,
 }
 _LINK: Mapping[str, Callable[[Parameters], Fault]] = {

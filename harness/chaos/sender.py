@@ -8,10 +8,10 @@ from collections.abc import Callable
 
 import redis
 
-from harness import asynq
-from harness.asynq import NewTask
 from harness.chaos.plan import PARENT, Plan, PlannedTask
-from harness.history import Sent
+from harness.evidence.history import Sent
+from harness.queue import asynq
+from harness.queue.asynq import NewTask
 
 #: Seconds between two attempts, and for which a unique lock is held by a task that never ends.
 _AGAIN_S, _LOCK_S = 0.05, 600

@@ -1,7 +1,6 @@
-"""What is said of a run of chaos: progress, summary, verdict; also as JSON and as a folder of evidence."""
+"""What is said of a run of chaos: progress, summary, result; also as JSON and as a folder of evidence."""
 
 import json
-import os
 import shutil
 import time
 from collections import Counter
@@ -10,17 +9,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO
 
-from harness import checker
 from harness.chaos import events
-from harness.chaos.run import SETTLE_S, Outcome
-from harness.history import ENDS
-from harness.report import write
-from harness.report.model import Report, Section, Table
-from harness.timeline import Event
+from harness.chaos.run import Outcome
+from harness.chaos.world import SETTLE_S
+from harness.evidence import invariants
+from harness.evidence.history import ENDS
+from harness.evidence.report import write
+from harness.evidence.report.model import Report, Section, Table
+from harness.evidence.timeline import Event
+from harness.output.terminal import Terminal
 
-#: Tasks whose story is told, and lines of it: more than that nobody reads.
-_STORIES, _LINES = 3, 60
-_GREEN, _RED, _PLAIN = "\x1b[32m", "\x1b[31m", "\x1b[0m"
+#: Tasks whose history is shown, and lines of it: more would not be read.
+_HISTORIES, _LINES = 3, 60
 #: Seconds between two lines of progress where they are not overwritten.
 _PLAIN_EVERY_S = 10.0
 
@@ -29,8 +29,7 @@ class Progress:
     """Says how far a run is: on a terminal in one line that changes, elsewhere now and then."""
 
     def __init__(self, out: TextIO) -> None:
-        self._out = out
-        self._lively = out.isatty()
+        self._terminal = Terminal(out)
         self._next_s = 0.0
 
     def __call__(self, text: str) -> None:
@@ -38,14 +37,13 @@ class Progress:
         now_s = time.monotonic()
         if now_s < self._next_s:
             return
-        self._next_s = now_s + (0.2 if self._lively else _PLAIN_EVERY_S)
-        self._out.write(f"\r\x1b[K  … {text}" if self._lively else f"  … {text}\n")
-        self._out.flush()
+        self._next_s = now_s + (0.2 if self._terminal.lively else _PLAIN_EVERY_S)
+        say = self._terminal.transient if self._terminal.lively else self._terminal.line
+        say(f"  … {text}")
 
     def end(self) -> None:
         """What comes next has the line for itself."""
-        if self._lively:
-            self._out.write("\r\x1b[K")
+        self._terminal.clear()
 
 
 def summary(outcome: Outcome) -> dict[str, Any]:
@@ -67,14 +65,14 @@ def summary(outcome: Outcome) -> dict[str, Any]:
         "task_processes": len({(run.worker, run.pid) for run in history.runs}),
         "runs": len(history.runs),
         "charges": {"lease ran out": by_lease, "failure or death": len(charges) - by_lease},
-        "longest_wait_s": round(checker.longest_wait_s(history), 3),
+        "longest_wait_s": round(invariants.longest_wait_s(history), 3),
         "settled_s": round(outcome.settled_s, 1),
         "violations": [vars(violation) for violation in outcome.violations],
     }
 
 
 def say(outcome: Outcome, again: str, out: TextIO) -> None:
-    """Print the summary and the verdict; ``again`` is the command that runs it again."""
+    """Print the summary and whether the invariants hold; ``again`` is the command that runs it again."""
     figures = summary(outcome)
     tasks = dict(figures["tasks"])
     sent = tasks.pop("sent")
@@ -92,8 +90,8 @@ def say(outcome: Outcome, again: str, out: TextIO) -> None:
     for name, text in lines.items():
         print(f"  {name:<9} {text}", file=out)
     if not outcome.violations:
-        good = _paint(out, _GREEN, "✓")
-        print(f"{good} seed {outcome.plan.seed}: all {len(checker.INVARIANTS)} invariants hold", file=out)
+        good = Terminal(out).good("✓")
+        print(f"{good} seed {outcome.plan.seed}: all {len(invariants.INVARIANTS)} invariants hold", file=out)
         return
     _say_violations(outcome, again, out)
 
@@ -101,28 +99,29 @@ def say(outcome: Outcome, again: str, out: TextIO) -> None:
 def _say_violations(outcome: Outcome, again: str, out: TextIO) -> None:
     broken = Counter(violation.invariant for violation in outcome.violations)
     print(
-        f"{_paint(out, _RED, '✗')} seed {outcome.plan.seed}: {len(broken)} invariants do not hold", file=out
+        f"{Terminal(out).bad('✗')} seed {outcome.plan.seed}: {len(broken)} invariants do not hold",
+        file=out,
     )
     for invariant, count in broken.items():
         print(f"  {invariant}: violated {count} times", file=out)
-        for violation in [each for each in outcome.violations if each.invariant == invariant][:_STORIES]:
+        for violation in [each for each in outcome.violations if each.invariant == invariant][:_HISTORIES]:
             print(f"    {violation.task_id or 'the run'}: {violation.what}", file=out)
     offending = dict.fromkeys(each.task_id for each in outcome.violations if each.task_id)
-    for task_id in list(offending)[:_STORIES]:
+    for task_id in list(offending)[:_HISTORIES]:
         print(f"\n  the history of {task_id} (seconds from its beginning):", file=out)
-        told = checker.story(outcome.history, task_id)
+        told = invariants.task_history(outcome.history, task_id)
         for at_s, text in told[:_LINES]:
             print(f"    {at_s - told[0][0]:8.3f}  {text}", file=out)
     print(f"\n  run it again: {again}", file=out)
 
 
 def write_report(outcome: Outcome, again: str, folder: Path) -> list[str]:
-    """The evidence: page and picture, ``verdict.json``, ``timeline.jsonl``, ``stories.txt``, workers' logs.
+    """The evidence: page and picture, ``summary.json``, ``timeline.jsonl``, ``histories.txt``, workers' logs.
 
     Returns a line on each of the first two.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(outcome, again, folder / "verdict.json")
+    write_json(outcome, again, folder / "summary.json")
     timeline = outcome.timeline
     timeline.add(*events.of(outcome.history))
     timeline.write(folder / "timeline.jsonl")
@@ -130,9 +129,9 @@ def write_report(outcome: Outcome, again: str, folder: Path) -> list[str]:
         shutil.copyfile(path, folder / f"worker-{name}.log")
     stories = []
     for task_id in dict.fromkeys(each.task_id for each in outcome.violations if each.task_id):
-        told = checker.story(outcome.history, task_id)
+        told = invariants.task_history(outcome.history, task_id)
         stories += [task_id, *(f"{at_s:.3f}  {text}" for at_s, text in told), ""]
-    (folder / "stories.txt").write_text("\n".join(stories))
+    (folder / "histories.txt").write_text("\n".join(stories))
     return write.write(_report(outcome, again, "\n".join(stories)), folder)
 
 
@@ -140,10 +139,10 @@ def _report(outcome: Outcome, again: str, stories: str) -> Report:
     figures = summary(outcome)
     broken = Counter(violation.invariant for violation in outcome.violations)
     title = f"runqy-harness chaos, seed {outcome.plan.seed}"
-    verdict = f"{figures['tasks']['sent']} tasks, {outcome.injected.total()} faults: " + (
+    result = f"{figures['tasks']['sent']} tasks, {outcome.injected.total()} faults: " + (
         f"{len(broken)} invariants do not hold"
         if broken
-        else f"all {len(checker.INVARIANTS)} invariants hold"
+        else f"all {len(invariants.INVARIANTS)} invariants hold"
     )
     problems = [f"{each.invariant}: {each.task_id or 'the run'}: {each.what}" for each in outcome.violations]
     section = Section(
@@ -157,7 +156,7 @@ def _report(outcome: Outcome, again: str, stories: str) -> Report:
     )
     return Report(
         title=title,
-        summary=verdict,
+        summary=result,
         made_at=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
         sections=[section],
         tables=[
@@ -167,10 +166,10 @@ def _report(outcome: Outcome, again: str, stories: str) -> Report:
             _table("Retries charged, and why", "reason", figures["charges"]),
             Table(
                 "Invariants",
-                ("invariant", "verdict"),
+                ("invariant", "result"),
                 [
                     (name, f"violated {broken[name]} times" if broken[name] else "ok")
-                    for name in checker.INVARIANTS
+                    for name in invariants.INVARIANTS
                 ],
             ),
         ],
@@ -194,7 +193,3 @@ def write_json(outcome: Outcome, again: str, path: Path) -> None:
 
 def _listed(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {name}" for name, count in counts.items()) or "none"
-
-
-def _paint(out: TextIO, colour: str, text: str) -> str:
-    return f"{colour}{text}{_PLAIN}" if out.isatty() and "NO_COLOR" not in os.environ else text

@@ -1,4 +1,4 @@
-"""Plays one scenario in this process, and says what came of it."""
+"""Plays one scenario in this process, and says how it ended."""
 
 import re
 import signal
@@ -8,16 +8,18 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from harness.runtimes.process import ProcessRuntime
-from harness.runtimes.protocol import CannotRun, Runtime
-from harness.sampler import Sampler
+from harness.evidence.sampler import Sampler
+from harness.evidence.timeline import Timeline
+from harness.sandbox.runtimes.process import ProcessRuntime
+from harness.sandbox.runtimes.protocol import CannotRun, Runtime
+from harness.sandbox.stack import Stack
 from harness.scenarios.scenario import Mutation, Scenario
-from harness.scenarios.scene import Scene
-from harness.stack import Stack
-from harness.timeline import Timeline
+from harness.scenarios.scene import PATIENCE, Scene
+from harness.server.behaviour import Behaviour
 
 
 class OverBudget(BaseException):
@@ -37,13 +39,13 @@ class Part:
         return self.scenario.name + (f" [{self.mutation.name}]" if self.mutation else "")
 
     def limit_s(self, runtime: Runtime) -> float:
-        """What it may take there: its budget, and a start on a busy machine."""
-        return self.scenario.budget_s + runtime.start_s
+        """What it may take there: its budget and a start, on a busy machine."""
+        return (self.scenario.budget_s + runtime.start_s) * PATIENCE
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one part. ``problem`` is why it failed, ``diagnosis`` what helps to see why."""
+    """How one part ended. ``problem`` is why it failed, ``diagnosis`` what helps to see why."""
 
     name: str
     claim: str
@@ -68,7 +70,7 @@ def play(part: Part, runtime: Runtime, folder: Path) -> Outcome:
         problem = str(exc)
     except Exception:  # noqa: BLE001  a stack that cannot be built or ended is a failure like any other
         problem = traceback.format_exc().strip()
-    timeline.record("scenario", "scenario.verdict", passed=not problem)
+    timeline.record("scenario", "scenario.result", passed=not problem)
     outcome = Outcome(
         name=part.name,
         claim=part.scenario.claim,
@@ -116,7 +118,8 @@ def _staged(part: Part, runtime: Runtime, folder: Path, timeline: Timeline) -> I
     mutation = part.mutation
     options: dict[str, Any] = {}
     if mutation and mutation.registration:
-        options["alter_registration"] = lambda answer: merged(answer, mutation.registration)
+        altered = partial(merged, patch=mutation.registration)
+        options["behaviour"] = Behaviour(alter_registration=altered)
     if mutation and mutation.wrapper:
         if not isinstance(runtime, ProcessRuntime):
             raise CannotRun(f"mutant {mutation.name!r} is a program before the worker: process runtime only")

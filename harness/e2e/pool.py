@@ -1,4 +1,4 @@
-"""Plays parts side by side, each in a process of its own, so that one that hangs or dies harms no other.
+"""Plays parts side by side, each in its own process, so that one that hangs or dies harms no other.
 
 A process that is asked to end takes its stack down first, and is asked when this one ends, however it ends.
 """
@@ -16,7 +16,7 @@ from typing import Any
 
 from harness.e2e.play import Outcome, Part, play
 from harness.failure import Interrupted
-from harness.runtimes.protocol import Runtime
+from harness.sandbox.runtimes.protocol import Runtime
 
 #: Beyond its budget: what ends itself late is heard, what does not is killed.
 GRACE_S = 60.0

@@ -1,6 +1,5 @@
 """``runqy-harness e2e``: scenarios on a runtime, a line each."""
 
-import os
 import shutil
 import sys
 import tempfile
@@ -10,23 +9,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from harness import local
+from harness.dev import local
 from harness.e2e import output, pool
 from harness.e2e.play import Outcome, Part
+from harness.evidence.report import write
 from harness.failure import CommandFailed
-from harness.redis import RedisUnavailable, find_redis_server
-from harness.report import write
-from harness.runtimes.docker import IMAGE, DockerRuntime
-from harness.runtimes.process import ProcessRuntime
-from harness.runtimes.protocol import CannotRun, Runtime
+from harness.sandbox.redis import RedisUnavailable, find_redis_server
+from harness.sandbox.runtimes import choice
+from harness.sandbox.runtimes.protocol import CannotRun, Runtime
+from harness.sandbox.stack import WORKER_COMMAND
 from harness.scenarios.scenario import Scenario
-from harness.stack import WORKER_COMMAND
 
 NO_ENGINE = 3
 
 
 @dataclass(frozen=True)
-class Order:
+class E2eOptions:
     """What was asked for; ``runtime`` None is the best there is, ``worker`` and ``image`` None are ours."""
 
     scenarios: Sequence[Scenario]
@@ -42,7 +40,7 @@ class Order:
     report: Path | None = None
 
 
-def run(out: TextIO, order: Order) -> int:
+def run(out: TextIO, options: E2eOptions) -> int:
     """Play what is asked for; returns 0, 1 where something failed, 3 where the runtime cannot be used.
 
     Raises :class:`~harness.failure.CommandFailed` where it cannot even begin.
@@ -55,27 +53,27 @@ def run(out: TextIO, order: Order) -> int:
         raise CommandFailed(str(exc)) from exc
     folder = Path(tempfile.mkdtemp(prefix="runqy-e2e-"))
     try:
-        with _runtime(out, order) as runtime:
-            outcomes = _played(out, order, runtime, folder)
+        with _runtime(out, options) as runtime:
+            outcomes = _played(out, options, runtime, folder)
     except CannotRun as exc:
         print(f"runqy-harness e2e: {exc}", file=sys.stderr)
         return NO_ENGINE
     finally:
-        if order.keep:
+        if options.keep:
             output.Console(out, 0).say(f"what they left is in {folder}")
         else:
             shutil.rmtree(folder)
     return 0 if all(outcome.passed for outcome in outcomes) else 1
 
 
-def parts(order: Order, runtime: str) -> list[Part]:
+def parts(options: E2eOptions, runtime: str) -> list[Part]:
     """What is to be played there, the longest first: it is what the end is waited for."""
-    chosen = [each for each in order.scenarios if runtime in each.runtimes]
-    if order.short:
+    chosen = [each for each in options.scenarios if runtime in each.runtimes]
+    if options.short:
         lengths = {"smoke"} if runtime == "docker" else {"smoke", "normal"}
         chosen = [each for each in chosen if each.length in lengths]
     chosen.sort(key=lambda each: -each.budget_s)
-    if not order.mutants:
+    if not options.mutants:
         return [Part(each) for each in chosen]
     # What stands before a worker's command has no place in a container.
     return [
@@ -86,43 +84,39 @@ def parts(order: Order, runtime: str) -> list[Part]:
     ]
 
 
-def _played(out: TextIO, order: Order, runtime: Runtime, folder: Path) -> list[Outcome]:
+def _played(out: TextIO, options: E2eOptions, runtime: Runtime, folder: Path) -> list[Outcome]:
     local.go_round_proxies(runtime.address)
-    wanted = parts(order, runtime.name)
+    wanted = parts(options, runtime.name)
     console = output.Console(out, len(wanted))
     began_s = time.monotonic()
     outcomes = []
-    for outcome in pool.play_all(wanted, runtime, folder, order.jobs, console.progress):
+    for outcome in pool.play_all(wanted, runtime, folder, options.jobs, console.progress):
         console.ended(outcome)
         outcomes.append(outcome)
     took_s = time.monotonic() - began_s
     outcomes.sort(key=lambda outcome: [part.name for part in wanted].index(outcome.name))
-    if order.junit:
-        output.write_junit(order.junit, outcomes, runtime.name, took_s)
-    if order.json:
-        output.write_json(order.json, outcomes, runtime.name, took_s)
-    if order.report:
-        for line in write.write(output.report(outcomes, runtime.name, took_s), order.report):
+    if options.junit:
+        output.write_junit(options.junit, outcomes, runtime.name, took_s)
+    if options.json:
+        output.write_json(options.json, outcomes, runtime.name, took_s)
+    if options.report:
+        for line in write.write(output.report(outcomes, runtime.name, took_s), options.report):
             console.say(line)
     console.say(output.summary(outcomes, runtime.name, took_s))
     return outcomes
 
 
-def _runtime(out: TextIO, order: Order) -> Runtime:
+def _runtime(out: TextIO, options: E2eOptions) -> Runtime:
     """The one that was asked for; without a word on it docker, where that can be used."""
-    on_processes = ProcessRuntime(
-        order.worker or WORKER_COMMAND,
-        # Where our own programs are: uv makes environments in a fraction of pip's time.
-        {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"},
-    )
-    in_containers = DockerRuntime(order.image or IMAGE)
-    if order.runtime == "docker" or order.image:
-        return in_containers
-    if order.runtime == "process" or order.worker:
-        return on_processes
+    processes = choice.on_processes(options.worker or WORKER_COMMAND)
+    containers = choice.in_containers(options.image)
+    if options.runtime == "docker" or options.image:
+        return containers
+    if options.runtime == "process" or options.worker:
+        return processes
     try:
-        in_containers.check()
+        containers.check()
     except CannotRun as exc:
         output.Console(out, 0).say(f"on the process runtime: {exc}")
-        return on_processes
-    return in_containers
+        return processes
+    return containers

@@ -77,7 +77,7 @@ class Lane:
 
 
 class Connection:
-    """The sockets to both sides. ``deaf`` once nothing passes any more and nobody was told."""
+    """The sockets to both sides. ``deaf`` once nothing passes any more and neither side was informed."""
 
     def __init__(
         self, client: socket.socket, server: socket.socket, rng: random.Random, faults: Sequence[Fault]

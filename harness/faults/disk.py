@@ -1,4 +1,4 @@
-"""A disk that is full: a small file system of its own where a worker deploys.
+"""A disk that is full: a small file system, mounted where a worker deploys.
 
 Making one takes root and the right to mount; where either is missing there is no trick that gives the
 same error (ENOSPC), and :class:`Unavailable` says so.

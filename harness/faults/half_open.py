@@ -1,4 +1,4 @@
-"""Connections are accepted, and what is said on them is heard by nobody.
+"""Connections are accepted, and what is said on them is never read.
 
 As behind a router that forgot its connections: neither side is told, no byte gets through, and those
 connections are of no use either when the fault is over. The server keeps its side of them open.

@@ -1,4 +1,4 @@
-"""Everything arrives later, nobody knows by how much; still in order, as TCP has it."""
+"""Everything arrives later, by an amount that varies; still in order, as TCP has it."""
 
 import random
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ class Jitter(Fault):
     directions: frozenset[Direction] = BOTH
 
     def shape(self, rng: random.Random) -> Shape:
-        """Drawn anew for each chunk."""
+        """Drawn for each chunk."""
 
         def through(direction: Direction, data: bytes, now_s: float) -> Sequence[Step]:
             return (Send(data, now_s + (rng.uniform(0, self.most_s) if direction in self.directions else 0)),)

@@ -38,7 +38,7 @@ class Reset:
 
 @dataclass(frozen=True, slots=True)
 class Deafen:
-    """From now on, and after the fault too, nothing passes on this connection, and nobody is told."""
+    """From now on, and after the fault, nothing passes on this connection; neither side is informed."""
 
 
 Step = Send | Reset | Deafen
@@ -52,7 +52,7 @@ def pass_on(_: Direction, data: bytes, now_s: float) -> Sequence[Step]:
 
 
 class Fault(Protocol):
-    """One kind of trouble with its settings; a frozen dataclass in a file of its own."""
+    """One kind of fault with its settings; a frozen dataclass in its own file."""
 
     #: Whether connections are refused while it lasts.
     refuses: ClassVar[bool] = False

@@ -1,4 +1,4 @@
-"""Connections that break between a request and its reply: it was carried out, and nobody hears of it."""
+"""Connections that break between a request and its reply: it was carried out, unknown to the client."""
 
 import random
 from collections.abc import Sequence

@@ -9,7 +9,7 @@ from typing import Any
 
 import redis
 
-from harness.redis import RedisServer
+from harness.sandbox.redis import RedisServer
 
 #: The name by which a client of the harness is spared.
 SPARED = "runqy-harness"
@@ -31,7 +31,7 @@ def kill_clients(db: redis.Redis) -> int:
 
 @contextlib.contextmanager
 def read_only(db: redis.Redis) -> Iterator[None]:
-    """Inside, it is a replica of a master nobody reaches, as in the middle of a failover."""
+    """Inside, it is a replica of a master that is unavailable, as in the middle of a failover."""
     db.replicaof("127.0.0.1", "1")
     try:
         yield

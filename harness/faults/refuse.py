@@ -1,4 +1,4 @@
-"""Nobody listens: new connections are refused; those that are open stay as they are."""
+"""Nothing listens: new connections are refused; those that are open stay as they are."""
 
 from dataclasses import dataclass
 from typing import ClassVar

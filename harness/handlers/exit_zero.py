@@ -1,4 +1,4 @@
-"""Becomes ready and exits with status 0 although nobody asked.
+"""Becomes ready and exits with status 0 without being asked to.
 
 HANDLER_SECONDS: after so long (default 0.2).
 

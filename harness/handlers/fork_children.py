@@ -3,7 +3,7 @@
 It answers with their pids; {"die": true} crashes.
 
 HANDLER_CHILDREN: how many, when it starts (default 2).
-HANDLER_SESSION: same (its process group, its pipes held open) or own (a session of their own, no pipes)
+HANDLER_SESSION: same (its process group, its pipes held open) or own (another session, no pipes)
 (default same).
 
 Outcome: tasks are completed; no child survives the process's end, however it comes.

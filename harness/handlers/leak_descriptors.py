@@ -4,7 +4,7 @@ HANDLER_DESCRIPTORS: how many (default 10).
 HANDLER_LIMIT: how many it may have, its RLIMIT_NOFILE (default 256).
 
 Outcome: tasks are completed until there are no descriptors left, and fail from then on; a process that is
-recycled (RUNQY_MAX_TASKS_PER_CHILD) begins anew.
+recycled (RUNQY_MAX_TASKS_PER_CHILD) begins again.
 """
 
 import os

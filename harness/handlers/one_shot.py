@@ -1,6 +1,6 @@
 """A process per task, for queues of mode one_shot; answers with its pid, which is another one each time.
 
-Outcome: tasks are completed, each in a process of its own.
+Outcome: tasks are completed, each in its own process.
 """
 
 import os

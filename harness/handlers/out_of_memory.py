@@ -1,6 +1,6 @@
 """Allocates memory when it gets a task until it is killed; {"allocate": false} is echoed.
 
-HANDLER_MEGABYTES: where nobody killed it by then it does so itself, as the kernel would, so that a machine
+HANDLER_MEGABYTES: where it was not killed by then it does so itself, as the kernel would, so that a machine
 without a limit survives; set it above a container's limit to meet the real killer (default 256).
 
 Outcome: crashes by SIGKILL; the task is retried, one retry, and archived when none are left.

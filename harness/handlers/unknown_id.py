@@ -1,4 +1,4 @@
-"""Answers a task that nobody sent before each that somebody did.
+"""Answers a task that was never sent before each that was.
 
 Outcome: tasks are completed; the other answers are ignored, counted and logged once.
 """
@@ -11,7 +11,7 @@ import raw
 def main() -> None:
     raw.ready()
     for task in raw.tasks():
-        raw.say(task_id="nobody-sent-this", result="stray")
+        raw.say(task_id="never-sent", result="stray")
         raw.answer(task, os.getpid())
 
 

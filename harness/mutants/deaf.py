@@ -8,14 +8,14 @@ import signal
 import subprocess
 import sys
 
-from harness import guard
+from harness.sandbox import guard
 
 
 def main() -> int:
     """Run the command until it ends; returns its exit status."""
     name, _, *command = sys.argv[1:]
     signal.signal(signal.Signals[f"SIG{name}"], signal.SIG_IGN)
-    # In a session of its own: what is meant for us alone shall reach us alone.
+    # In another session: what is meant for us alone shall reach us alone.
     return subprocess.run(
         guard.bound_to_us(command), env=os.environ, check=False, start_new_session=True, restore_signals=True
     ).returncode

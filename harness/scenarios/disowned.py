@@ -4,12 +4,12 @@ from typing import Any
 
 import redis
 
-from harness import asynq
+from harness.queue import asynq
 from harness.scenarios.scene import QUEUE
 
 
 def disown(db: redis.Redis) -> None:
-    """Whatever is being worked on belongs to somebody else from now on, who never ends it."""
+    """Whatever is being worked on belongs to another worker from now on, which never ends it."""
     at_work: Any = db.lrange(asynq.key(QUEUE, "active"), 0, -1)
     for task_id in at_work:
-        db.hset(asynq.task_key(QUEUE, task_id.decode()), "owner", "nobody")
+        db.hset(asynq.task_key(QUEUE, task_id.decode()), "owner", "another-worker")

@@ -8,7 +8,7 @@
         scene.worker()
         ...
 
-A story judges by Redis, by what the server was asked and by the handlers' diary, never by a worker's log.
+A scenario judges by Redis, by what the server was asked and by the handlers' diary, never by a worker's log.
 """
 
 import sys
@@ -34,6 +34,7 @@ GROUPS = (
     "redis",
     "several_workers",
     "hostile_output",
+    "drills",
 )
 RUNTIMES = ("process", "docker")
 #: Smoke scenarios are the handful for containers in the short form, long ones are in no short form.
@@ -68,7 +69,8 @@ class Mutation:
 
 @dataclass(frozen=True)
 class Scenario:
-    """``name`` is ``group/file``; ``budget_s`` the most it may take, beside a worker's start."""
+    """``name`` is ``group/file``; ``budget_s`` the most it may take, beside a worker's start, where
+    nothing else runs."""
 
     name: str
     claim: str

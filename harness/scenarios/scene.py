@@ -1,7 +1,8 @@
-"""What a story is told with: a stack, task code, workers, tasks, and how to look at what became of them."""
+"""What a scenario is made with: a stack, task code, workers, tasks, and how to look at their ends."""
 
 import contextlib
 import json
+import re
 import signal
 import threading
 import time
@@ -13,31 +14,30 @@ from typing import Any, TypeVar
 
 import redis
 
-from harness import asynq, expect, wait
-from harness.catalogue import DIARY, handler_files
-from harness.diary import Diary
-from harness.repo import GitRepo
-from harness.runtimes.protocol import Worker
+from harness import wait
+from harness.evidence.diary import Diary
+from harness.evidence.timeline import Timeline
+from harness.queue import asynq
+from harness.queue.strict import reader
+from harness.sandbox import patience, tasks
+from harness.sandbox.brisk import ALONE, BRISK
+from harness.sandbox.handlers import DIARY, handler_files
+from harness.sandbox.repo import GitRepo
+from harness.sandbox.runtimes.protocol import Worker
+from harness.sandbox.sdk import sdk_files
+from harness.sandbox.stack import Stack
+from harness.scenarios import expect
 from harness.scenarios.scenario import Mutation
-from harness.sdk import sdk_files
 from harness.server.config import QueueConfig
-from harness.stack import Stack
-from harness.timeline import Timeline
 
 T = TypeVar("T")
 
 #: The parent queue of a scenario that names none, and its one sub-queue.
 PARENT = "inference"
 QUEUE = "inference.default"
-#: At a pace a scenario can wait for. What a worker does not know it ignores.
-BRISK = {
-    "RUNQY_RECOVERY_INITIAL_DELAY": "50ms",
-    "RUNQY_RETRY_BASE_DELAY": "50ms",
-    "RUNQY_BOOTSTRAP_RETRY_DELAY": "50ms",
-    # With nothing inherited uv makes the environments, in a fraction of pip's time.
-    "RUNQY_USE_SYSTEM_SITE_PACKAGES": "false",
-}
 SABOTAGE_EVERY_S = 0.005
+#: A wait may last so many times as long as written: that costs nothing where what is awaited comes about.
+PATIENCE = 5
 
 
 class Scene:
@@ -90,20 +90,20 @@ class Scene:
         folder = self.stack.folder / f"worker-{len(self.stack.workers) + 1}"
         settings = {
             **BRISK,
+            **ALONE,
             DIARY: f"{self.stack.runtime.scratch(folder)}/diary",
             **env,
             **self._mutation.env,
         }
         worker = self.stack.worker(queues, settings, memory_bytes=memory_bytes)
         if ready:
-            self.until(
-                lambda: self.diary(worker).of("ready") or worker.exit_status is not None,
+            patience.until(
+                worker,
+                lambda: self.diary(worker).of("ready"),
+                3 * self.stack.runtime.start_s,
                 "a task process to be ready",
-                self.stack.runtime.start_s,
+                longest_pause_s=self.stack.runtime.look_every_s,
             )
-            if not self.diary(worker).of("ready"):
-                status = worker.exit_status
-                raise AssertionError(f"{worker.name} ended with status {status} before a process was ready")
         return worker
 
     def send(
@@ -114,12 +114,10 @@ class Scene:
         timeout_s: int = 300,
     ) -> list[str]:
         """Send each payload ``count`` times by the SDK's client; returns the ids."""
-        jobs = [dict(payload) for payload in payloads or ({},) for _ in range(count)]
-        answer = self.client.enqueue_batch(queue, jobs, timeout=timeout_s)
-        if answer.enqueued != len(jobs):
-            raise AssertionError(f"the server took {answer.enqueued} of {len(jobs)} tasks: {answer.errors}")
-        self.sent |= dict.fromkeys(answer.task_ids, queue)
-        return list(answer.task_ids)
+        jobs = [payload for payload in payloads or ({},) for _ in range(count)]
+        ids = tasks.send(self.client, queue, jobs, timeout_s)
+        self.sent |= dict.fromkeys(ids, queue)
+        return ids
 
     def beside(self, worker: Worker, name: str) -> str:
         """The path of a file that a worker's task processes may write, as they see it."""
@@ -137,6 +135,11 @@ class Scene:
         finally:
             self.timeline.record("faults", "fault.ended", fault=name, target=target, id=number)
 
+    def move_redis(self) -> None:
+        """See :meth:`~harness.sandbox.stack.Stack.move_redis`; from now on this looks there."""
+        self.stack.move_redis()
+        self.redis, self.db = self.stack.redis, self.stack.db
+
     def signal_task_process(self, worker: Worker, number: int = signal.SIGKILL) -> int:
         """Send the newest process in the worker's diary a signal; returns its pid."""
         pid = self.diary(worker).of("start")[-1].pid
@@ -153,9 +156,27 @@ class Scene:
         timeout_s: float = 20,
         seen: Callable[[], object] | None = None,
     ) -> T:
-        """Wait for ``check`` to return something true, and return that; ``seen`` is shown when time is up."""
+        """Wait for ``check`` to return something true, and return that; ``seen`` is shown when time is up.
+
+        ``timeout_s`` is for a machine that does nothing else: see :data:`PATIENCE`.
+        """
         diagnose = (lambda: f"saw {seen()}") if seen else lambda: ""
-        return wait.until(check, timeout_s, what, diagnose, longest_pause_s=self.stack.runtime.look_every_s)
+        return wait.until(
+            check,
+            self._patience_s(timeout_s, what),
+            what,
+            diagnose,
+            longest_pause_s=self.stack.runtime.look_every_s,
+        )
+
+    def exit_status(self, worker: Worker, timeout_s: float = 12) -> int:
+        """Wait until ``worker`` has ended; returns its exit status. ``timeout_s`` as in :meth:`until`."""
+        return worker.wait(self._patience_s(timeout_s, "to end"))
+
+    def _patience_s(self, timeout_s: float, what: str) -> float:
+        """How long to wait for ``what``: as written where a mutation is to be met by waiting in vain."""
+        in_vain = self._mutation.red and re.search(self._mutation.red, what)
+        return timeout_s if in_vain else timeout_s * PATIENCE
 
     def stays(self, check: Callable[[], bool], what: str, for_s: float) -> None:
         """See that ``check`` is true, and true again whenever it is looked at within ``for_s`` seconds."""
@@ -177,7 +198,7 @@ class Scene:
             self.timeline.record("scenario", "restart.expected", restart=number, after_s=seconds)
 
     def places(self, ids: Sequence[str]) -> list[str]:
-        """Where each task is: one of :data:`harness.asynq.PLACES`, or ``nowhere``."""
+        """Where each task is: one of :data:`harness.queue.asynq.PLACES`, or ``nowhere``."""
         return [asynq.where_is(self.db, self.sent.get(task_id, QUEUE), task_id) for task_id in ids]
 
     def ended(self, ids: Sequence[str], place: str = "completed", timeout_s: float = 20) -> None:
@@ -196,14 +217,11 @@ class Scene:
 
     def task(self, task_id: str) -> asynq.StoredTask:
         """A task's hash."""
-        task = asynq.get_task(self.db, self.sent.get(task_id, QUEUE), task_id)
-        if task is None:
-            raise AssertionError(f"task {task_id} has no hash")
-        return task
+        return tasks.stored(self.db, self.sent.get(task_id, QUEUE), task_id)
 
     def retried(self, ids: Sequence[str]) -> list[int]:
         """Retries charged to each."""
-        return [int(self.task(task_id).message.get("retried", 0)) for task_id in ids]
+        return [tasks.retried(self.task(task_id)) for task_id in ids]
 
     def check_undisturbed(self, ids: Sequence[str]) -> None:
         """See that these tasks were charged nothing, and that no task was begun twice."""
@@ -248,18 +266,20 @@ class Scene:
         )
 
     def degraded(self, parent: str = PARENT, timeout_s: float = 30) -> None:
-        """Wait until a heartbeat says that the worker is degraded."""
-        self.until(
+        """Wait until a heartbeat says that the newest worker is degraded; no longer than it lives."""
+        patience.until(
+            self.stack.workers[-1],
             lambda: self.recovery(parent).get("state") == "degraded",
+            self._patience_s(timeout_s, "the worker to be degraded"),
             "the worker to be degraded",
-            timeout_s,
-            lambda: self.recovery(parent),
+            longest_pause_s=self.stack.runtime.look_every_s,
         )
 
-    # Around a story -----------------------------------------------------------------------------------
+    # Around a scenario --------------------------------------------------------------------------------
 
     def check_standing(self) -> None:
-        """What holds in every story: no task is lost, nothing wrong was sent to the server."""
+        """What holds in every scenario: no task is lost, nothing wrong was sent to the server, and nothing is
+        left in Redis that a strict tool of asynq's could not read."""
         kept = [
             task_id
             for task_id, queue in self.sent.items()
@@ -270,6 +290,8 @@ class Scene:
             raise AssertionError(f"tasks are lost, or in two places: {astray}")
         if self.server.complaints and not self.complaints_expected:
             raise AssertionError(f"the server complains: {[c.problem for c in self.server.complaints]}")
+        if findings := reader.read(self.db):
+            raise AssertionError("a strict tool cannot read what is left:\n" + "\n".join(map(str, findings)))
 
     def collect(self) -> None:
         """Put the diaries on the timeline."""

@@ -5,7 +5,7 @@ What is measured there is the worker; a Python that starts would add a twentieth
 
 from collections.abc import Mapping
 
-from harness.diary import Diary
+from harness.evidence.diary import Diary
 
 STARTUP = "sh main.sh"
 # Without a fork where time matters: on a busy machine one can take a tenth of a second. A process's start is

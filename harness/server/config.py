@@ -10,11 +10,22 @@ DEFAULT_SUB_QUEUE = "default"
 
 
 @dataclass(frozen=True)
+class Limits:
+    """What the newer server stamps on each task of a parent queue; 0 is for ever, or no time limit."""
+
+    max_retry: int = 3
+    ttl_completed_s: int = 86_400
+    ttl_archived_s: int = 259_200
+    pending_timeout_s: int = 0
+    active_timeout_s: int = 0
+
+
+@dataclass(frozen=True)
 class QueueConfig:
     """A parent queue and its deployment.
 
-    ``sub_queues`` maps names (``high`` or ``inference.high``) to priorities, more is first; without any
-    the queue has ``{name}.default``. ``vaults`` maps a vault's name to its entries. ``git_url`` is
+    ``sub_queues`` maps names (``high`` or ``inference.high``) to priorities, higher is served first; without
+    any the queue has ``{name}.default``. ``vaults`` maps a vault's name to its entries. ``git_url`` is
     any URL git understands, or what :meth:`harness.server.fake.FakeServer.export` gave.
     """
 
@@ -28,7 +39,7 @@ class QueueConfig:
     mode: str = "long_running"
     startup_timeout_secs: int = 60
     redis_storage: bool = True
-    requirements_file: str | None = None
+    limits: Limits = Limits()
     vaults: Mapping[str, Mapping[str, str]] = field(repr=False, default_factory=dict)
     git_token: str | None = field(repr=False, default=None)
 
@@ -49,8 +60,13 @@ class QueueConfig:
         return sub if sub.startswith(f"{self.name}.") else f"{self.name}.{sub}"
 
 
-def registration(queue: QueueConfig, redis_url: str, git_url: str) -> dict[str, Any]:
-    """The 200 answer to ``POST /worker/register``; ``git_url`` as the worker can reach it."""
+def registration(queue: QueueConfig, name: str, redis_url: str, git_url: str) -> dict[str, Any]:
+    """The answer to a worker that registers for ``name``, the parent queue or one of its sub-queues.
+
+    ``git_url`` is as the worker can reach it.
+    """
+    listed = queue.priorities()
+    listed = {name: listed[name]} if name in listed else listed
     deployment: dict[str, Any] = {
         "git_url": git_url,
         "branch": queue.branch,
@@ -59,15 +75,14 @@ def registration(queue: QueueConfig, redis_url: str, git_url: str) -> dict[str, 
         "startup_timeout_secs": queue.startup_timeout_secs,
         "redis_storage": queue.redis_storage,
     }
-    optional = {"code_path": queue.code_path, "requirements_file": queue.requirements_file}
-    deployment |= {name: value for name, value in optional.items() if value is not None}
+    if queue.code_path is not None:
+        deployment["code_path"] = queue.code_path
     answer: dict[str, Any] = {
         "redis": _redis_part(redis_url),
-        "queue": {"name": queue.name, "priority": queue.priority},
+        "queue": {"name": name, "priority": next(iter(listed.values()))},
+        "sub_queues": [{"name": each, "priority": priority} for each, priority in listed.items()],
         "deployment": deployment,
     }
-    if queue.sub_queues:
-        answer["sub_queues"] = [{"name": n, "priority": p} for n, p in queue.priorities().items()]
     if queue.vaults:
         deployment["vaults"] = sorted(queue.vaults)
         answer["vaults"] = {

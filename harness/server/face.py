@@ -1,98 +1,28 @@
-"""The HTTP face: connections and bytes; what is answered is decided elsewhere."""
+"""Reads requests and writes responses; what is answered is decided elsewhere."""
 
 import contextlib
 import socket
-import socketserver
-import sys
-import threading
 import time
+from collections.abc import Generator
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from harness.server.api import Answered, Api
-from harness.server.bodies import BadRequest, json_object
+from harness.server.api import Answered
+from harness.server.bodies import json_object
 from harness.server.faults import NOTHING, SLOW_PIECES, Fault
-from harness.server.git import PREFIX, Exports
-from harness.server.messages import JSON, Request, Response
-from harness.server.state import Recorded, State
-from harness.server.store import Store
+from harness.server.git import PREFIX
+from harness.server.listener import Listener
+from harness.server.messages import Refused, Request, Response
+from harness.server.state import Recorded
 
 #: Bytes a request's body may have.
 LARGEST_BODY = 64 * 1024 * 1024
+#: What is asked for too often to be remembered, beside the page: by git, and to keep the page fresh.
+UNRECORDED = (PREFIX, "/_harness/page/")
 #: Seconds a connection may be idle.
 IDLE_TIMEOUT_S = 120
-
-
-class Running:
-    """A listener with its thread."""
-
-    def __init__(self, listener: "Listener", store: Store) -> None:
-        self._listener = listener
-        self._store = store
-        # The interval is how long stop() may have to wait for the loop to notice.
-        self._thread = threading.Thread(target=listener.serve_forever, args=(0.05,), daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Close the door and every connection; long polls end."""
-        self._listener.api.stopping.set()
-        self._listener.shutdown()
-        self._thread.join()
-        self._listener.server_close()
-        self._listener.cut_connections()
-        self._store.close()
-
-
-class Listener(ThreadingHTTPServer):
-    """Accepts connections, a thread each, and can cut them all."""
-
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 256
-
-    def __init__(
-        self, address: tuple[str, int], handler: type["Handler"], state: State, api: Api, exports: Exports
-    ) -> None:
-        self.state = state
-        self.api = api
-        self.exports = exports
-        self._connections: set[socket.socket] = set()
-        self._lock = threading.Lock()
-        super().__init__(address, handler)
-
-    def server_bind(self) -> None:
-        """Bind without asking DNS for our name, which can take seconds and is of no use here."""
-        socketserver.TCPServer.server_bind(self)
-        self.server_name, self.server_port = self.server_address[:2]  # type: ignore[assignment]
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        """Remember the connection, and serve it."""
-        with self._lock:
-            self._connections.add(request)
-        super().process_request(request, client_address)
-
-    def shutdown_request(self, request: Any) -> None:
-        """Forget the connection, and close it."""
-        with self._lock:
-            self._connections.discard(request)
-        super().shutdown_request(request)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Print a defect; a connection that broke is its client's business."""
-        if not isinstance(sys.exception(), OSError):
-            super().handle_error(request, client_address)
-
-    def cut_connections(self) -> None:
-        """Close what is open, whatever is going on there."""
-        with self._lock:
-            connections = list(self._connections)
-        for connection in connections:
-            try:
-                connection.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                continue  # the client was quicker
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -113,21 +43,23 @@ class Handler(BaseHTTPRequestHandler):
     def _serve(self) -> None:
         begun = time.monotonic()
         url = urlsplit(self.path)
-        headers = {name.lower(): value for name, value in self.headers.items()}
+        # Blanks around a value are no part of it (RFC 9110), a key not excepted.
+        headers = {name.lower(): value.strip() for name, value in self.headers.items()}
         fault = self.server.api.fault(self.command, url.path)
         if fault is not None:
-            self.server.api.stopping.wait(fault.delay_s)
+            self.server.services.stopping.wait(fault.delay_s)
         drop = fault.drop if fault is not None else None
         body = b"" if drop == "unread" else self._body(headers)
         if body is None:
             return
-        request = Request(self.command, url.path, dict(parse_qsl(url.query)), headers, body)
+        query = dict(parse_qsl(url.query))
+        request = Request(self.command, url.path, query, headers, body, str(self.client_address[0]))
         dropped = Answered(Response(0, b""))
         answered = dropped if drop in {"unread", "undone"} else self._answered(request, fault)
         if drop == "unanswered":
             answered = replace(answered, response=dropped.response)
         # Recorded before it is sent: who has the answer may look at the record at once.
-        if not request.path.startswith(PREFIX):
+        if not request.path.startswith(UNRECORDED) and request.path != "/":
             self._record(request, answered, time.monotonic() - begun)
         if drop is None:
             self._send(answered.response, fault)
@@ -165,10 +97,10 @@ class Handler(BaseHTTPRequestHandler):
         body: Any = None
         if request.body:
             try:
-                body = json_object(JSON, request.body)
-            except BadRequest:
+                body = json_object(request.body)
+            except Refused:
                 body = request.body
-        self.server.state.record(
+        self.server.services.state.record(
             Recorded(
                 at_wall_s=time.time(),
                 method=request.method,
@@ -182,6 +114,9 @@ class Handler(BaseHTTPRequestHandler):
         )
 
     def _send(self, response: Response, fault: Fault | None = None) -> None:
+        if response.stream is not None:
+            self._send_stream(response, response.stream)
+            return
         fault = fault or NOTHING
         body = response.body.ljust(fault.huge_bytes or 0)
         truncated = fault.truncate_bytes is not None and fault.truncate_bytes < len(body)
@@ -196,10 +131,21 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self._write(body[: fault.truncate_bytes], fault.slow_s)
 
+    def _send_stream(self, response: Response, stream: Generator[bytes, None, None]) -> None:
+        self.close_connection = True
+        self.send_response_only(response.status)
+        for name, value in {**response.headers, "Content-Type": response.content_type}.items():
+            self.send_header(name, value)
+        self.send_header("Connection", "close")
+        self.end_headers()
+        with contextlib.closing(stream):
+            for piece in stream:
+                self.wfile.write(piece)
+
     def _write(self, body: bytes, over_s: float) -> None:
         size = -(-len(body) // SLOW_PIECES) if over_s else len(body)
         for start in range(0, len(body), size or 1):
-            if over_s and self.server.api.stopping.wait(over_s / SLOW_PIECES):
+            if over_s and self.server.services.stopping.wait(over_s / SLOW_PIECES):
                 return
             self.wfile.write(body[start : start + size])
 

@@ -1,41 +1,29 @@
 """A runqy server for one machine: enough of the real one for workers and the SDK's client."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from harness.server.api import FAULTY, Api, Json
+from harness.server import services
+from harness.server.api import Api
+from harness.server.behaviour import Behaviour
 from harness.server.config import QueueConfig
-from harness.server.face import Handler, Listener, Running
+from harness.server.face import Handler
 from harness.server.faults import Faults
 from harness.server.git import Exports
+from harness.server.keys import Keys
+from harness.server.listener import Listener, Running
+from harness.server.overview import Overview
+from harness.server.routes.table import FAULTY
 from harness.server.state import Complaint, Recorded, State
-from harness.server.store import Store
-
-WORKER_KEY = "local-worker-key"
-CLIENT_KEY = "local-client-key"
-ADMIN_KEY = "local-admin-key"
-LONG_POLL_S = 30.0
-
-
-def _nothing(_: str) -> None:
-    return None
-
-
-def _as_it_is(answer: Json) -> Json:
-    return answer
 
 
 class FakeServer:
     """Serves HTTP on ``host:port`` (0: a free one, kept across restarts) from :meth:`start` to :meth:`stop`.
 
     ``redis_url`` is where tasks are written, and what workers are told unless ``redis_url_for_workers``
-    says otherwise. ``before_register`` is called with the queue's name before a worker gets its answer, and
-    ``alter_registration`` with the answer, to give what is sent instead.
-    The keys' roles are ``worker``, ``client`` and ``admin`` (for ``/_harness/*``); one key may be several.
-    ``more_keys`` maps other keys to one of these roles, or to any other, which may do nothing. What the
-    server was asked stays known across restarts.
+    says otherwise. What the server was asked stays known across restarts.
     """
 
     def __init__(
@@ -43,29 +31,21 @@ class FakeServer:
         redis_url: str,
         queues: Sequence[QueueConfig] = (),
         *,
-        worker_key: str = WORKER_KEY,
-        client_key: str = CLIENT_KEY,
-        admin_key: str = ADMIN_KEY,
-        more_keys: Mapping[str, str] | None = None,
+        keys: Keys = Keys(),  # noqa: B008  frozen
+        behaviour: Behaviour = Behaviour(),  # noqa: B008  frozen
         host: str = "127.0.0.1",
         port: int = 0,
         redis_url_for_workers: str | None = None,
-        before_register: Callable[[str], None] = _nothing,
-        alter_registration: Callable[[Json], Json] = _as_it_is,
-        long_poll_s: float = LONG_POLL_S,
     ) -> None:
-        self.worker_key = worker_key
-        self.client_key = client_key
-        self.admin_key = admin_key
+        self.worker_key = keys.worker
+        self.client_key = keys.client
+        self.admin_key = keys.admin
+        self._keys = keys
+        self._behaviour = behaviour
         self._redis_url = redis_url
         self._redis_url_for_workers = redis_url_for_workers or redis_url
-        keys = [("worker", worker_key), ("client", client_key), ("admin", admin_key)]
-        keys += [(role, key) for key, role in (more_keys or {}).items()]
-        self._state = State(queues, keys, FAULTY)
+        self._state = State(queues, FAULTY)
         self._exports = Exports()
-        self._before_register = before_register
-        self._alter_registration = alter_registration
-        self._long_poll_s = long_poll_s
         self._host = host
         self._port = port
         self._running: Running | None = None
@@ -73,18 +53,16 @@ class FakeServer:
     def start(self) -> Self:
         """Listen; returns once connections are accepted. Raises OSError where the port is taken."""
         if self._running is None:
-            store = Store(self._redis_url)
-            api = Api(
+            built = services.build(
                 self._state,
-                store,
+                self._behaviour,
+                self._redis_url,
                 self._redis_url_for_workers,
-                self._before_register,
-                self._alter_registration,
-                self._long_poll_s,
+                self._keys.page,
             )
-            listener = Listener((self._host, self._port), Handler, self._state, api, self._exports)
+            listener = Listener((self._host, self._port), Handler, Api(built, self._keys), self._exports)
             self._port = listener.server_address[1]
-            self._running = Running(listener, store)
+            self._running = Running(listener)
         return self
 
     def stop(self) -> None:
@@ -111,6 +89,15 @@ class FakeServer:
         """Where this machine reaches the server."""
         host = "127.0.0.1" if self._host in {"0.0.0.0", ""} else self._host
         return f"http://{host}:{self.port}"
+
+    def use_redis(self, redis_url: str, redis_url_for_workers: str | None = None) -> None:
+        """Write tasks to another Redis, and send workers there: as a server that was restarted for it."""
+        running = self._running is not None
+        self.stop()
+        self._redis_url = redis_url
+        self._redis_url_for_workers = redis_url_for_workers or redis_url
+        if running:
+            self.start()
 
     def configure(self, queue: QueueConfig) -> None:
         """Add ``queue``, or replace the one of its name."""
@@ -141,8 +128,8 @@ class FakeServer:
 
     def heartbeat_problems(self) -> list[str]:
         """What is wrong now with the heartbeats in Redis. Raises redis.RedisError."""
-        store = Store(self._redis_url)
+        db = services.connect(self._redis_url)
         try:
-            return store.heartbeat_problems()
+            return Overview(db).heartbeat_problems()
         finally:
-            store.close()
+            db.close()

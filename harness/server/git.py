@@ -30,7 +30,7 @@ class Exports:
         return PREFIX + name
 
     def answer(self, request: Request) -> Response:
-        """Answer what git asks; 404 for a repository that is none of ours, and for pushes."""
+        """Answer what git asks; 404 for a repository that is not exported, and for pushes."""
         name, _, inner = request.path.removeprefix(PREFIX).partition("/")
         repository = self._repositories.get(name)
         inner = unquote(inner)
@@ -56,7 +56,7 @@ def _cgi(request: Request, repository: Path, inner: str) -> Mapping[str, str]:
         "PATH": os.environ.get("PATH", os.defpath),
         "GIT_PROJECT_ROOT": str(repository),
         "GIT_HTTP_EXPORT_ALL": "1",
-        # Whoever runs us may serve a folder of somebody else's; it is only read.
+        # The folder may belong to another user; it is only read.
         "GIT_CONFIG_COUNT": "1",
         "GIT_CONFIG_KEY_0": "safe.directory",
         "GIT_CONFIG_VALUE_0": "*",

@@ -1,4 +1,4 @@
-"""What the server knows and remembers: queues, keys, faults, and what was asked of it."""
+"""What the server knows and remembers: queues, faults, and what was asked of it."""
 
 import threading
 from collections.abc import Iterable
@@ -7,10 +7,6 @@ from typing import Any
 
 from harness.server.config import QueueConfig
 from harness.server.faults import Faults
-
-
-class UnknownQueue(Exception):
-    """The server has no such queue; the message says which ones there are."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +39,9 @@ class Complaint:
 class State:
     """The rest. Safe to use from several threads."""
 
-    def __init__(
-        self, queues: Iterable[QueueConfig], keys: Iterable[tuple[str, str]], routes: Iterable[str]
-    ) -> None:
-        """``keys`` are pairs of a role and its key; ``routes`` are what may be faulty."""
+    def __init__(self, queues: Iterable[QueueConfig], routes: Iterable[str]) -> None:
+        """``routes`` are what may be faulty."""
         self._queues = {queue.name: queue for queue in queues}
-        self._keys = tuple(keys)
         self._lock = threading.Lock()
         self._requests: list[Recorded] = []
         self._complaints: list[Complaint] = []
@@ -59,29 +52,25 @@ class State:
         with self._lock:
             self._queues[queue.name] = queue
 
-    def queue(self, parent: str) -> QueueConfig:
-        """The parent queue. Raises :class:`UnknownQueue`."""
+    @property
+    def parents(self) -> tuple[str, ...]:
+        """The parent queues, sorted."""
+        with self._lock:
+            return tuple(sorted(self._queues))
+
+    @property
+    def queues(self) -> tuple[str, ...]:
+        """The sub-queues of all parent queues, by parent and falling priority."""
+        with self._lock:
+            parents = [self._queues[name] for name in sorted(self._queues)]
+        return tuple(name for parent in parents for name in parent.priorities())
+
+    def parent_of(self, name: str) -> QueueConfig | None:
+        """The parent queue that ``name`` is, or is a sub-queue of; None for an unknown name."""
+        parent, dot, _ = name.partition(".")
         with self._lock:
             found = self._queues.get(parent)
-            known = sorted(self._queues)
-        if found is None:
-            raise UnknownQueue(f"queue {parent!r} not found; there are: {', '.join(known) or 'none'}")
-        return found
-
-    def sub_queue(self, name: str) -> str:
-        """The full name of where a task for ``name`` goes. Raises :class:`UnknownQueue`."""
-        parent, dot, _ = name.partition(".")
-        queue = self.queue(parent)
-        full = name if dot else queue.full_name("default")
-        known = queue.priorities()
-        if full not in known:
-            raise UnknownQueue(f"queue {full!r} not found; {parent} has: {', '.join(known)}")
-        return full
-
-    def role(self, key: str, wanted: str) -> str:
-        """Whose key it is: ``wanted`` where it is that one's among others', empty for nobody's."""
-        roles = [role for role, known in self._keys if known == key]
-        return wanted if wanted in roles else next(iter(roles), "")
+        return found if found is not None and (not dot or name in found.priorities()) else None
 
     def record(self, request: Recorded, complaints: Iterable[str] = ()) -> None:
         """Remember a request, and what was wrong with it."""

@@ -11,15 +11,16 @@ from gevent import monkey
 monkey.patch_all()
 
 from appliance import __main__ as program  # noqa: E402
-from appliance.loops.dispatch import Dispatcher  # noqa: E402
-from appliance.loops.unsettled import Unsettled  # noqa: E402
+from appliance.dispatch.dispatcher import Dispatcher  # noqa: E402
+from appliance.dispatch.unsettled import Unsettled  # noqa: E402
 from appliance.observe.redaction import Redactor  # noqa: E402
-from appliance.process.work import Died, Returned, Succeeded  # noqa: E402
+from appliance.process.outcome import Crashed, Returned, Succeeded  # noqa: E402
 from appliance.queue import scripts  # noqa: E402
-from appliance.queue.broker import Broker, Verdict  # noqa: E402
+from appliance.queue.broker import Broker  # noqa: E402
 from appliance.queue.message import Lease  # noqa: E402
+from appliance.queue.replies import FenceReply  # noqa: E402
 from appliance.queue.scripts import Script  # noqa: E402
-from appliance.queue.settlement import GiveBack, Policy  # noqa: E402
+from appliance.queue.settlement import Policy, Return  # noqa: E402
 
 
 def sound() -> None:
@@ -28,17 +29,17 @@ def sound() -> None:
 
 def unfenced() -> None:
     """Its scripts believe everybody: who lost a lease settles what another worker has."""
-    honest = "if (held[2] or '') ~= owner or (held[3] or '') ~= attempt then return 'lost' end"
+    honest = "if (held[2] or '') ~= owner or attempt_text(held[3], held[4]) ~= attempt then return 'lost' end"
     for name, script in vars(scripts).items():
         if isinstance(script, Script):
-            source = script.source.replace(honest, "if held[1] then return 'held', held[4] end")
+            source = script.source.replace(honest, "if held[1] then return 'held', held end")
             setattr(scripts, name, Script.of(script.name, source))
     scripts.ALL = tuple(script for script in vars(scripts).values() if isinstance(script, Script))
 
 
 def forgets_leases() -> None:
     """It prolongs none of its leases and believes it did."""
-    Broker.extend = lambda _, leases: dict.fromkeys(leases, Verdict.DONE)  # type: ignore[method-assign]
+    Broker.extend = lambda _, leases: dict.fromkeys(leases, FenceReply.DONE)  # type: ignore[method-assign]
 
 
 def loses_outcomes() -> None:
@@ -47,11 +48,11 @@ def loses_outcomes() -> None:
     forgotten: list[Lease] = []
     honest, held = Unsettled.add_outcome, Dispatcher.held
 
-    def forgetful(self, task, outcome) -> None:
+    def forgetful(self, task, outcome, run_s=None) -> None:
         nonlocal count
         count += 1
         if count % 20:
-            honest(self, task, outcome)
+            honest(self, task, outcome, run_s)
         else:
             forgotten.append(task.lease)
 
@@ -78,7 +79,7 @@ def charges_for_a_drain() -> None:
     honest = Policy.settle
 
     def greedy(self, task, outcome, now_wall_s):
-        blamed = Died("the worker ended") if isinstance(outcome, Returned) else outcome
+        blamed = Crashed("the worker ended") if isinstance(outcome, Returned) else outcome
         return honest(self, task, blamed, now_wall_s)
 
     Policy.settle = greedy  # type: ignore[method-assign]
@@ -90,11 +91,11 @@ def gives_back_what_runs() -> None:
     given = set()
 
     def generous(self, leases):
-        verdicts = honest(self, leases)
+        replies = honest(self, leases)
         fresh = [lease for lease in leases if lease.task_id not in given]
         given.update(lease.task_id for lease in fresh)
-        self.settle([GiveBack(lease, "somebody else may have it") for lease in fresh])
-        return verdicts
+        self.settle([Return(lease, "somebody else may have it") for lease in fresh])
+        return replies
 
     Broker.extend = generous  # type: ignore[method-assign]
 

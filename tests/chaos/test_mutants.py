@@ -10,7 +10,7 @@ import pytest
 
 from tests.chaos.mutants import MUTANTS
 
-_PATIENCE_S = 110
+_PATIENCE_S = 270
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from typing import Any
 from appliance.errors import QueueUnavailable
 from appliance.queue import scripts
 from appliance.queue.connection import Channel, Command
-from harness import asynq, wire
+from harness.queue import asynq, wire
 from tests.contract.conftest import PREFIX, QUEUE
 
 #: Where a task is between a blocking move and its claim: in the list active, still said to be pending.
@@ -31,6 +31,7 @@ class Known:
     owner: str = ""
     attempt: int = 0
     retried: int = 0
+    first_taken: str = ""
     lease: str = "none"
     due: bool = False
     settled_by_owner: bool = False
@@ -42,10 +43,12 @@ class Known:
 @dataclass(slots=True)
 class Model:
     """All tasks of one queue. ``blemished`` are those that another program has put into two places at once;
-    they may not be lost, more cannot be said of them. ``gone`` were deleted."""
+    they may not be lost, more cannot be said of them. ``gone`` were deleted, ``over`` says when those had
+    first been taken: no run of theirs may settle another task of that id."""
 
     tasks: dict[str, Known] = field(default_factory=dict)
     gone: set[str] = field(default_factory=set)
+    over: set[tuple[str, str]] = field(default_factory=set)
     blemished: set[str] = field(default_factory=set)
     counters: Counter[str] = field(default_factory=Counter)
     paused: bool = False
@@ -58,6 +61,11 @@ class Model:
             if task_id not in self.blemished and (not places or task.place in places)
         ]
 
+    def delete(self, task_id: str) -> None:
+        """Its hash is no more."""
+        self.over.add((task_id, self.tasks.pop(task_id).first_taken))
+        self.gone.add(task_id)
+
     def observe(self, command: Command, reply: Any) -> None:
         """Take note of a command that was carried out; AssertionError if the reply cannot be."""
         name = _names().get(command[1]) if command[0] in {"EVALSHA", "EVAL"} else None
@@ -67,7 +75,10 @@ class Model:
     # One method a script: its arguments, its reply ---------------------------------------------------
 
     def _take(self, arguments: list[str], reply: Any) -> None:
-        owner, _, count = arguments
+        owner, _, _, _, count = arguments
+        if reply[0] == 2:
+            assert reply[3:] == []
+            return
         before = len(self.clean("pending"))
         claimed = self._claims(owner, reply, "pending")
         assert bool(reply[0]) is self.paused
@@ -77,10 +88,13 @@ class Model:
             assert len(claimed) == min(int(count), before), "a take brings what there is"
 
     def _activate(self, arguments: list[str], reply: Any) -> None:
-        owner, _, *arrived = arguments
+        owner, _, _, _, *arrived = arguments
+        if reply[0] == 2:
+            assert reply[3:] == []
+            return
         if self.paused:
             assert reply[3:] == []
-            self._return(arrived, MOVED)
+            self._put_back(arrived, MOVED)
             return
         mine = {task_id for task_id in arrived if task_id in self.clean(MOVED)}
         claimed = self._claims(owner, reply, MOVED)
@@ -93,17 +107,17 @@ class Model:
                 self._settle(task_id, "completed")
 
     def _retry(self, arguments: list[str], reply: Any) -> None:
-        for task_id, owner, attempt, word in _rows(arguments[1:], 7, reply):
+        for task_id, owner, attempt, word in _rows(arguments[1:], 8, reply):
             if self._verdict(task_id, owner, attempt, word, expired=arguments[0] == "1"):
                 self._fail(task_id, "retry", recovered=arguments[0] == "1")
                 self.tasks[task_id].retried += 1
 
     def _archive(self, arguments: list[str], reply: Any) -> None:
-        for task_id, owner, attempt, word in _rows(arguments[1:], 6, reply):
+        for task_id, owner, attempt, word in _rows(arguments[1:], 7, reply):
             if self._verdict(task_id, owner, attempt, word, expired=arguments[0] == "1"):
                 self._fail(task_id, "archived", recovered=arguments[0] == "1")
 
-    def _give_back(self, arguments: list[str], reply: Any) -> None:
+    def _return(self, arguments: list[str], reply: Any) -> None:
         for task_id, owner, attempt, word in _rows(arguments, 3, reply):
             if self._verdict(task_id, owner, attempt, word):
                 self._settle(task_id, "pending")
@@ -118,7 +132,7 @@ class Model:
             if self._verdict(task_id, owner, attempt, word):
                 self.tasks[task_id].lease = "running"
 
-    def _expired(self, _: list[str], reply: Any) -> None:
+    def _lapsed(self, _: list[str], reply: Any) -> None:
         found = {_text(entry[0]) for entry in reply}
         late = {task_id for task_id in self.clean() if self.tasks[task_id].lease == "out"}
         assert late == found - self.blemished
@@ -134,7 +148,7 @@ class Model:
         assert set(self.clean(MOVED)) == found - self.blemished - self.gone
 
     def _reclaim(self, arguments: list[str], reply: Any) -> None:
-        returned = self._return(arguments, MOVED)
+        returned = self._put_back(arguments, MOVED)
         assert reply == len(returned) or self.blemished
 
     def _reconcile(self, arguments: list[str], reply: Any) -> None:
@@ -142,16 +156,19 @@ class Model:
         ours = [task_id for task_id in self.clean("active") if self.tasks[task_id].owner == owner]
         unknown = [task_id for task_id in ours if task_id not in known]
         assert set(unknown) == {_text(entry) for entry in reply} - self.blemished
-        self._return(unknown, "active")
+        self._put_back(unknown, "active")
 
     def _purge(self, _: list[str], reply: Any) -> None:
         old = {task_id for task_id in self.clean(*ENDED) if self.tasks[task_id].due}
-        purged = {_text(entry) for entry in reply}
+        purged = {_text(entry) for entry in reply[1]}
         assert old == purged - self.blemished - self.gone
         for task_id in purged & self.tasks.keys():
             assert self.tasks[task_id].place in ENDED or task_id in self.blemished
-            del self.tasks[task_id]
+            self.delete(task_id)
         self.gone |= purged
+
+    def _look_again(self, _: list[str], reply: Any) -> None:
+        """Changes no task's place."""
 
     # What they share ---------------------------------------------------------------------------------
 
@@ -162,21 +179,23 @@ class Model:
             task = self.tasks[task_id]
             if task_id not in self.blemished:
                 assert task.place == place, f"{task_id} is {task.place} and is served all the same"
-                assert int(entry[1]) == task.attempt + 1
-            self.tasks[task_id] = Known("active", owner, int(entry[1]), task.retried, lease="running")
+                assert _attempt(entry[1])[0] == task.attempt + 1
+            number, first_taken = _attempt(entry[1])
+            self.tasks[task_id] = Known("active", owner, number, task.retried, first_taken, lease="running")
         return claimed
 
     def _verdict(self, task_id: str, owner: str, attempt: str, word: str, *, expired: bool = False) -> bool:
         """Whether the fence let it pass; it must exactly when the attempt is this owner's and not over."""
         if task_id in self.blemished:
+            assert word != "done" or (task_id, _attempt(attempt)[1]) not in self.over, f"{task_id} is another"
             return word == "done"
         task = self.tasks.get(task_id)
         if task is None:
             expected = "gone"
-        elif task.holds(owner, int(attempt)):
+        elif task.holds(owner, _attempt(attempt)[0]):
             expected = "lost" if expired and task.lease != "out" else "done"
         else:
-            same = (task.owner, task.attempt) == (owner, int(attempt))
+            same = (task.owner, task.attempt) == (owner, _attempt(attempt)[0])
             expected = "settled" if same and task.settled_by_owner else "lost"
         assert word == expected, f"{task_id}: {word}, where {expected} is right"
         return word == "done"
@@ -190,7 +209,7 @@ class Model:
         task = self.tasks[task_id]
         task.place, task.lease, task.due, task.settled_by_owner = place, "none", False, by_owner
 
-    def _return(self, task_ids: Sequence[str], place: str) -> list[str]:
+    def _put_back(self, task_ids: Sequence[str], place: str) -> list[str]:
         returned = [task_id for task_id in task_ids if task_id in self.clean(place)]
         for task_id in returned:
             self._settle(task_id, "pending", by_owner=False)
@@ -214,7 +233,7 @@ class Sight:
 def look(channel: Channel, task_ids: Sequence[str]) -> Sight:
     """Read it all."""
     lists = [("LRANGE", f"{PREFIX}{place}", 0, -1) for place in ("pending", "active")]
-    shelves = [("ZRANGE", f"{PREFIX}{place}", 0, -1) for place in asynq.PLACES[2:]]
+    shelves = [("ZRANGE", f"{PREFIX}{place}", 0, -1, "WITHSCORES") for place in asynq.PLACES[2:]]
     fields = ("state", "owner", "attempt", "retried", "msg")
     commands: list[Command] = [
         ("MULTI",),
@@ -227,8 +246,13 @@ def look(channel: Channel, task_ids: Sequence[str]) -> Sight:
     ]
     replies = channel.batch(commands)[-1]
     lease, counters, *hashes = replies[6:]
+    scores = [score for shelf in replies[2:6] for score in shelf[1::2]]
+    assert all(score.isdigit() for score in scores), (
+        f"asynq's tools fail on a score that is no integer: {scores}"
+    )
+    ids = [*replies[:2], *(shelf[::2] for shelf in replies[2:6])]
     return Sight(
-        {place: [_text(entry) for entry in ids] for place, ids in zip(asynq.PLACES, replies, strict=False)},
+        {place: [_text(entry) for entry in found] for place, found in zip(asynq.PLACES, ids, strict=True)},
         {_text(entry): float(score) for entry, score in zip(lease[::2], lease[1::2], strict=True)},
         {
             task_id: dict(zip(fields, values, strict=True))
@@ -298,6 +322,12 @@ def _rows(arguments: Sequence[str], width: int, reply: Any) -> list[tuple[str, s
         (arguments[at], arguments[at + 1], arguments[at + 2], _text(word))
         for at, word in zip(starts, reply, strict=True)
     ]
+
+
+def _attempt(text: Any) -> tuple[int, str]:
+    """Its number, and when its task was first taken, which tells tasks of one id apart."""
+    number, _, first_taken = _text(text).partition("-")
+    return int(number), first_taken
 
 
 def _text(value: Any) -> str:

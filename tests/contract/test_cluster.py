@@ -14,11 +14,11 @@ import redis
 from appliance.config.settings import RedisSettings
 from appliance.errors import QueueNodeUnavailable, QueueUnavailable
 from appliance.queue.cluster import ClusterChannel
-from appliance.queue.connection import NodeTrouble
-from appliance.queue.opening import open_channel, open_line
+from appliance.queue.connection import NodeUnavailable
+from appliance.queue.opening import open_channel, open_connection
 from harness import wait
-from harness.cluster import RedisCluster
-from harness.redis import RedisServer
+from harness.sandbox.cluster import RedisCluster
+from harness.sandbox.redis import RedisServer
 from tests.contract.conftest import endpoint_of
 
 #: Seconds until a node that does not answer counts as away: less than the cluster itself waits.
@@ -56,6 +56,7 @@ def slot_on_its_way(cluster: RedisCluster, queue: str) -> Iterator[RedisServer]:
         cluster.end_move(queue, source)
 
 
+@pytest.mark.leaves_unreadable("keys are known", reason="keys of any kind show the way")
 def test_a_key_that_has_moved_ahead_of_its_slot_is_asked_for_where_it_is(
     cluster: RedisCluster, line: ClusterChannel
 ) -> None:
@@ -81,7 +82,7 @@ def test_a_batch_that_is_killed_half_way_leaves_no_answers_for_the_next(
     with closing(slow_node.client()) as db:
         killed = gevent.spawn(line.batch, [("GET", f"{quick}:text"), ("BLPOP", f"{slow}:list", 30)])
         wait.until(
-            lambda: db.info("clients")["blocked_clients"], 10, "the batch to wait for its second answer"
+            lambda: db.info("clients")["blocked_clients"], 60, "the batch to wait for its second answer"
         )
 
         killed.kill()
@@ -105,12 +106,12 @@ def test_a_node_that_hangs_holds_up_its_own_commands_once_and_those_of_others_ne
     finally:
         os.kill(hung.pid, signal.SIGCONT)
 
-    assert isinstance(first[0], NodeTrouble)
+    assert isinstance(first[0], NodeUnavailable)
     assert f":{hung.port}" in str(first[0])
     assert first[1] == b"b"
-    assert isinstance(again[0], NodeTrouble)
+    assert isinstance(again[0], NodeUnavailable)
     assert took_s < REPLY_TIMEOUT_S
-    wait.until(lambda: line.batch([("GET", key), ("GET", other)]) == [b"a", b"b"], 20, "the node to be back")
+    wait.until(lambda: line.batch([("GET", key), ("GET", other)]) == [b"a", b"b"], 60, "the node to be back")
     cluster.settled()
 
 
@@ -122,6 +123,6 @@ def test_a_redis_that_is_no_cluster_is_named_with_the_setting_that_says_it_is(
     said = rf"Redis at 127\.0\.0\.1:{single.port} is no Redis Cluster, as RUNQY_REDIS_CLUSTER has it"
 
     with pytest.raises(QueueUnavailable, match=said):
-        open_line(endpoint, "test").call("PING")
+        open_connection(endpoint, "test").call("PING")
     with pytest.raises(QueueUnavailable, match=said):
         open_channel(endpoint, "test", key=key).call("PING")

@@ -5,31 +5,41 @@ import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import gevent
 import pytest
 import redis
-from gevent.event import Event
 from structlog.testing import capture_logs
 
 from appliance.clock import SystemClock
 from appliance.config.settings import TaskSettings
 from appliance.control.contract import RedisEndpoint
-from appliance.errors import ProcessNotReady, QueueUnavailable
-from appliance.loops import dispatch, pace
-from appliance.loops.dispatch import Dispatcher
-from appliance.loops.intake import HOLD_S, Source
-from appliance.loops.order import Order, strict, weighted
-from appliance.loops.watch import Watch
+from appliance.dispatch import intake, large, pace
+from appliance.dispatch.backoff import Delays
+from appliance.dispatch.dispatcher import Dispatcher, DispatchSettings
+from appliance.dispatch.intake import Intake, Source
+from appliance.dispatch.large import LargeOutcomes
+from appliance.dispatch.order import Order, strict, weighted
+from appliance.dispatch.unsettled import Unsettled
+from appliance.dispatch.watch import Watch
+from appliance.errors import ProcessNotReady, QueueError, QueueUnavailable
+from appliance.event import Event
 from appliance.observe.pulse import Pulses
-from appliance.process.work import Deliver, Died, Failed, Outcome, Request, RunnerState, Succeeded
-from appliance.queue.broker import Ask, Broker, Exchange
+from appliance.observe.tally import Tally
+from appliance.process.outcome import Crashed, Failed, Outcome, Succeeded
+from appliance.process.runner import Deliver, Request, RunnerState
+from appliance.queue import waiter
+from appliance.queue.broker import Broker
 from appliance.queue.connection import Channel, Command
+from appliance.queue.place import RedisPlace
+from appliance.queue.replies import Ask, Exchange
 from appliance.queue.settlement import Policy, Settlement
 from appliance.queue.waiter import Waiter
-from harness import asynq, wait
-from harness.redis import RedisServer
+from harness import wait
+from harness.queue import asynq
+from harness.sandbox.redis import RedisServer
 from tests.contract.conftest import POLICY, PREFIX, QUEUE, seed
 
 LOW = "inference.low"
@@ -38,8 +48,9 @@ LOW = "inference.low"
 class ScriptedRunner:
     """Keeps what it is given until the test answers; ``instant`` answers at once."""
 
-    def __init__(self, instant: bool) -> None:
+    def __init__(self, instant: bool, on_change: Callable[[], None]) -> None:
         self.instant = instant
+        self.on_change = on_change
         self.ready = True
         self.recovery = "idle"
         self.seen: list[str] = []
@@ -79,26 +90,32 @@ def start(endpoint: RedisEndpoint, db: redis.Redis) -> Iterator[Start]:
         order: Order | None = None,
         keep_results: bool = True,
     ) -> tuple[Dispatcher, ScriptedRunner]:
-        wake, runner = Event(), ScriptedRunner(instant)
+        wake = Event()
+        runner = ScriptedRunner(instant, wake.set)
         main, control = Channel(endpoint, "dispatch"), Channel(endpoint, "control")
-        sources = [Source(q, Watch(q, Waiter(endpoint, q, "watch", control), wake.set)) for q in queues]
+        sources = [
+            Source(q, Watch(q, Waiter(RedisPlace(endpoint), q, "watch", control), wake.set)) for q in queues
+        ]
         falling = {queue: -position for position, queue in enumerate(queues)}
+        alone = Channel(endpoint, "large")
+        freight = LargeOutcomes(
+            Broker(alone, "me", 30, keep_results=keep_results), policy, SystemClock(), wake.set
+        )
         dispatcher = Dispatcher(
-            sources,
-            order or strict(falling),
+            Intake(sources, order or strict(falling)),
             Broker(main, "me", 30, keep_results=keep_results),
             runner,  # type: ignore[arg-type]
-            policy,
-            concurrency=concurrency,
-            lease_s=30,
+            Unsettled(policy, {queue: Tally() for queue in queues}, SystemClock(), freight),
+            DispatchSettings("inference", concurrency=concurrency),
             clock=SystemClock(),
             rng=random.Random(1),
             wake=wake,
         )
         pulses = Pulses(SystemClock())
         loops = [gevent.spawn(dispatcher.run, pulses.new("dispatch"))]
+        loops.append(gevent.spawn(freight.run, pulses.new("large outcomes")))
         loops += [gevent.spawn(source.watch.run, pulses.new("watch")) for source in sources]
-        started.append((dispatcher, loops, [main, control]))
+        started.append((dispatcher, loops, [main, control, alone]))
         return dispatcher, runner
 
     yield begin
@@ -107,6 +124,122 @@ def start(endpoint: RedisEndpoint, db: redis.Redis) -> Iterator[Start]:
         gevent.killall(loops)
         for channel in channels:
             channel.close()
+
+
+def watched(dispatcher: Dispatcher) -> list[str]:
+    return [queue["queue"] for queue in dispatcher.describe()["queues"] if queue["watched"]]
+
+
+def test_with_many_queues_the_next_task_is_two_round_trips_away_wherever_it_is(
+    start: Start, db: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queues = tuple(f"inference.{n}" for n in range(20))
+    trips: list[str] = []
+    batch = Channel.batch
+
+    def counted(self: Channel, commands: Sequence[Command]) -> list[Any]:
+        # Scripts that this Redis has not seen before are sent a second time.
+        if commands[0][0] not in ("BLMOVE", "EVAL"):
+            trips.append(str(commands[0][0]))
+        return batch(self, commands)
+
+    dispatcher, runner = start(queues=queues)
+    wait.until(lambda: db.info("clients")["blocked_clients"] == 20, 60, "all queues to be watched")
+    seed(db, "first", queue=queues[-1])
+    wait.until(lambda: "first" in runner.seen, 60, "the first task")
+    unwatched = partial(wait.until, lambda: not watched(dispatcher), 30, "no queue to be watched")
+    unwatched()
+    seed(db, "second", queue=queues[-1])
+    monkeypatch.setattr(Channel, "batch", counted)
+    runner.answer("first")
+    wait.until(lambda: "second" in runner.seen, 60, "the second task")
+    # Settled with the first look, and taken with what that saw.
+    assert trips == ["EVALSHA", "EVALSHA"]
+    trips.clear()
+    # Full for long: nineteen watches end in one round trip, or another where some began only then. And when
+    # the run may end, which is known from the first one, there is a look for the next task.
+    unwatched()
+    assert {*trips} - {"EVALSHA"} == {"CLIENT"}
+    assert len(trips) < 10
+    runner.answer("second")
+
+
+@pytest.fixture
+def small_bulks(db: redis.Redis) -> Iterator[None]:
+    """A Redis that ends the connection of a client that sends more than 1 MB in one."""
+    before = db.config_get("proto-max-bulk-len")
+    db.config_set("proto-max-bulk-len", 1024 * 1024)
+    yield
+    db.config_set("proto-max-bulk-len", before["proto-max-bulk-len"])
+
+
+@pytest.mark.usefixtures("small_bulks")
+def test_an_outcome_that_redis_never_takes_is_archived_and_holds_up_no_other(
+    start: Start, db: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(large, "DELAYS", Delays(0.05, 0.1))
+    dispatcher, runner = start(concurrency=2)
+    seed(db, "large")
+    wait.until(lambda: "large" in runner.seen, 60, "the large one to run")
+    runner.answer("large", Succeeded(b'"%s"' % (b"x" * 2 * 1024 * 1024)))
+    for n in range(5):
+        seed(db, f"small{n}")
+        wait.until(lambda n=n: f"small{n}" in runner.seen, 60, "a small one to run")
+        runner.answer(f"small{n}", Succeeded(b"1"))
+        wait.until(lambda n=n: asynq.where_is(db, QUEUE, f"small{n}") == "completed", 60, "it to be done")
+
+    wait.until(lambda: asynq.where_is(db, QUEUE, "large") == "archived", 60, "the large one to be given up")
+    error = db.hget(asynq.task_key(QUEUE, "large"), "error_msg").decode()
+    assert f"of {2 * 1024 * 1024 + 2} bytes, {large.MOST_REFUSALS} times" in error
+    assert "proto-max-bulk-len" in error
+    assert dispatcher.finish(5)
+
+
+@pytest.mark.parametrize("trouble", ["a key of another type", "a permission that is missing"])
+def test_a_large_outcome_outlasts_what_people_have_to_put_right(
+    start: Start, db: redis.Redis, monkeypatch: pytest.MonkeyPatch, trouble: str
+) -> None:
+    monkeypatch.setattr(large, "DELAYS", Delays(0.02, 0.05))
+    tries: list[QueueError] = []
+    refused = Broker.refused
+
+    def counted(self: Broker, exc: QueueError) -> bool:
+        tries.append(exc)
+        return refused(self, exc)
+
+    monkeypatch.setattr(Broker, "refused", counted)
+    dispatcher, runner = start()
+    seed(db, "large")
+    wait.until(lambda: "large" in runner.seen, 60, "it to run")
+    forbids = trouble == "a permission that is missing"
+    if forbids:
+        db.execute_command("ACL", "SETUSER", "default", "-evalsha")
+    else:
+        db.set(f"asynq:{{{QUEUE}}}:completed", "of somebody else")
+    try:
+        runner.answer("large", Succeeded(b'"%s"' % (b"x" * large.LARGE_BYTES)))
+        wait.until(lambda: len(tries) > 2 * large.MOST_REFUSALS, 60, "many tries")
+    finally:
+        if forbids:
+            db.execute_command("ACL", "SETUSER", "default", "+@all")
+        else:
+            db.delete(f"asynq:{{{QUEUE}}}:completed")
+    wait.until(lambda: asynq.where_is(db, QUEUE, "large") == "completed", 60, "it to be settled")
+    assert dispatcher.finish(30)
+
+
+def test_large_outcomes_are_settled_as_others_are(start: Start, db: redis.Redis) -> None:
+    dispatcher, runner = start(concurrency=4)
+    ids = [f"large{n}" for n in range(4)]
+    seed(db, *ids)
+    wait.until(lambda: {*ids} <= {*runner.seen}, 60, "all to run")
+    for task_id in ids:
+        runner.answer(task_id, Succeeded(b'"%s"' % (b"x" * large.LARGE_BYTES)))
+    assert dispatcher.finish(30)
+    for task_id in ids:
+        assert asynq.where_is(db, QUEUE, task_id) == "completed"
+        assert db.hstrlen(asynq.task_key(QUEUE, task_id), "result") == large.LARGE_BYTES + 2
+    assert dispatcher.tallies[QUEUE].outcomes["completed"] == 4
 
 
 @pytest.fixture
@@ -125,11 +258,17 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Sequence[Ask]]:
 
 
 def until(check: Callable[[], object], what: str) -> None:
-    wait.until(check, 5, what)
+    wait.until(check, 60, what)
 
 
 def completed(db: redis.Redis) -> int:
     return db.zcard(f"{PREFIX}completed")
+
+
+def believed_full(dispatcher: Dispatcher) -> bool:
+    """Whether no queue is watched any more, and each will be asked for the next task."""
+    queues = dispatcher.describe()["queues"]
+    return all(queue["supply"] == "maybe" and not queue["watched"] for queue in queues)
 
 
 def commands_so_far(db: redis.Redis) -> int:
@@ -143,13 +282,17 @@ def test_tasks_that_wait_are_served_oldest_first(start: Start, db: redis.Redis) 
     assert runner.seen == ["a", "b", "c"]
 
 
-def test_a_task_that_comes_to_an_idle_worker_starts_at_once(start: Start, db: redis.Redis) -> None:
+def test_a_task_that_comes_to_an_idle_worker_starts_at_once(
+    start: Start, db: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiter, "BLOCK_S", 60)
     start(instant=True)
     until(lambda: db.info("clients")["blocked_clients"] == 1, "the worker to wait")
     begun = time.monotonic()
     seed(db, "a")
     until(lambda: completed(db) == 1, "the result")
-    assert time.monotonic() - begun < 0.5
+    # Without the wake-up the dispatcher would look again when Redis ends the blocking call.
+    assert time.monotonic() - begun < 30
 
 
 def test_never_more_tasks_run_than_there_are_slots(start: Start, db: redis.Redis) -> None:
@@ -160,7 +303,7 @@ def test_never_more_tasks_run_than_there_are_slots(start: Start, db: redis.Redis
         runner.answer(f"t{n}")
     until(lambda: completed(db) == 20, "all results")
     assert runner.most_at_once == 3
-    assert dispatcher.in_flight == 0
+    assert dispatcher.slots.in_use == 0
 
 
 def test_a_slow_task_does_not_hold_the_other_slots_up(start: Start, db: redis.Redis) -> None:
@@ -188,9 +331,9 @@ def test_an_urgent_task_overtakes_the_ones_that_wait_behind_a_busy_slot(
     start: Start, db: redis.Redis
 ) -> None:
     seed(db, "low0", "low1", "low2", queue=LOW)
-    _, runner = start(queues=(QUEUE, LOW))
+    dispatcher, runner = start(queues=(QUEUE, LOW))
     until(lambda: runner.seen == ["low0"], "the first")
-    until(lambda: db.info("clients")["blocked_clients"] == 0, "the watches to end")
+    until(lambda: believed_full(dispatcher), "the watches to end")
     seed(db, "urgent")
     runner.answer("low0")
     until(lambda: len(runner.seen) == 2, "the next")
@@ -250,27 +393,37 @@ def test_the_share_of_a_weighted_queue_that_is_empty_falls_to_the_others_at_the_
 def test_a_weighted_queue_that_was_empty_for_long_does_not_crowd_the_others_out(
     start: Start, db: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # given a queue that was alone for a hundred tasks, and one that had nothing
     monkeypatch.setattr(pace, "MOST_AHEAD", 0)
     seed(db, *(f"early{n}" for n in range(100)))
     _, runner = start(queues=(QUEUE, LOW), instant=True, order=weighted({QUEUE: 1, LOW: 1}))
-    until(lambda: len(runner.seen) == 100, "the queue to have been alone")
+    until(lambda: completed(db) == 100, "the queue to have been alone")
     until(lambda: db.info("clients")["blocked_clients"] == 2, "both to be watched")
-    with db.pipeline() as together:
+
+    # when both get tasks, and it has heard of both before it takes the second
+    runner.instant = False
+    with db.pipeline(transaction=True) as together:
         seed(together, *(f"high{n}" for n in range(50)))
         seed(together, *(f"low{n}" for n in range(50)), queue=LOW)
         together.execute()
+    until(lambda: len(runner.seen) == 101, "the first of them")
+    until(lambda: db.info("clients")["blocked_clients"] == 0, "neither to be watched any more")
+    runner.instant = True
+    runner.answer(runner.seen[100])
     until(lambda: len(runner.seen) == 200, "all of them")
+
+    # then they take turns from the first task on
     low = sum(task.startswith("low") for task in runner.seen[100:140])
-    assert 12 <= low <= 28, "whichever is noticed first has a few more"
+    assert abs(low - 20) <= 1, runner.seen[100:140]
 
 
 def test_a_task_that_comes_to_a_weighty_queue_that_was_empty_is_next(start: Start, db: redis.Redis) -> None:
     seed(db, "low0", "low1", "low2", queue=LOW)
-    _, runner = start(queues=(QUEUE, LOW), order=weighted({QUEUE: 9, LOW: 1}))
+    dispatcher, runner = start(queues=(QUEUE, LOW), order=weighted({QUEUE: 9, LOW: 1}))
     until(lambda: runner.seen == ["low0"], "the first")
     runner.answer("low0")
     until(lambda: runner.seen[1:] == ["low1"], "the second")
-    until(lambda: db.info("clients")["blocked_clients"] == 0, "the watch to end")
+    until(lambda: believed_full(dispatcher), "the watch to end")
     seed(db, "high")
     runner.answer("low1")
     until(lambda: len(runner.seen) == 3, "the next")
@@ -298,47 +451,52 @@ def test_a_task_that_arrives_while_every_slot_is_taken_stays_for_other_workers(
 def test_a_task_that_arrived_from_a_low_queue_goes_back_while_a_higher_one_stays_full(
     start: Start, db: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # given a worker that waits at both queues, and both get tasks in one instant
+    # given a worker whose slot is taken while a task arrives from the lower queue, which it waits at;
+    # its slot does not count as taken for long
     monkeypatch.setattr(pace, "MOST_AHEAD", 0)
+    monkeypatch.setattr(intake, "HOLD_S", 3600)
     _, runner = start(queues=(QUEUE, LOW))
     until(lambda: db.info("clients")["blocked_clients"] == 2, "the worker to wait at both")
-    with db.pipeline(transaction=True) as together:
-        seed(together, "low", queue=LOW)
-        seed(together, *(f"high{n}" for n in range(60)))
-        together.execute()
+    seed(db, "high0")
+    until(lambda: runner.seen == ["high0"], "the slot to be taken")
+    seed(db, "low", queue=LOW)
+    until(lambda: asynq.where_is(db, LOW, "low") == "active", "the other to arrive")
 
     # when the slot comes free again and again, each time for something urgent
-    def answer(n: int) -> None:
-        until(lambda: f"high{n}" in runner.seen, f"high {n}")
-        gevent.sleep(HOLD_S / 4)
-        runner.answer(f"high{n}")
+    def answer() -> None:
+        running = runner.seen[-1]
+        runner.answer(running)
+        until(lambda: runner.seen[-1] != running, f"the one after {running}")
 
-    answered = 0
-    while answered < 50 and asynq.where_is(db, LOW, "low") != "pending":
-        answer(answered)
-        answered += 1
+    def let_go() -> bool:
+        seed(db, f"high{len(runner.seen)}")
+        answer()
+        return asynq.where_is(db, LOW, "low") == "pending"
 
-    # then it is there for other workers before these are done, and here it is the last
-    assert asynq.where_is(db, LOW, "low") == "pending"
-    for n in range(answered, 60):
-        answer(n)
-    until(lambda: runner.seen[-1] == "low", "the other")
+    # then it is there for other workers while there are still urgent ones, and here it is the last
+    until(let_go, "it to be free for others")
+    assert "low" not in runner.seen
+    seed(db, "last")
+    answer()
+    assert runner.seen[-1] == "last"
+    answer()
+    assert runner.seen[-1] == "low"
     runner.answer("low")
 
 
 def test_nothing_is_taken_while_the_process_is_not_ready_and_nothing_is_charged(
     start: Start, db: redis.Redis
 ) -> None:
-    dispatcher, runner = start(instant=True)
+    _, runner = start(instant=True)
     until(lambda: db.info("clients")["blocked_clients"] == 1, "the worker to wait")
     runner.ready = False
-    dispatcher.wake()
+    runner.on_change()
     until(lambda: db.info("clients")["blocked_clients"] == 0, "the watch to end")
     seed(db, "a")
     until(lambda: asynq.where_is(db, QUEUE, "a") == "pending", "the task to wait")
     assert runner.seen == []
     runner.ready = True
-    dispatcher.wake()
+    runner.on_change()
     until(lambda: completed(db) == 1, "the result")
     assert db.hget(f"{PREFIX}t:a", "retried") is None
 
@@ -352,21 +510,23 @@ def test_a_paused_queue_is_left_alone_and_served_within_a_second_after(start: St
     db.delete(f"{PREFIX}paused")
     begun = time.monotonic()
     until(lambda: completed(db) == 1, "the result")
-    assert time.monotonic() - begun < 1.0
+    # The rest is the machine's: what the dispatcher plans is a second at most.
+    assert intake.PAUSED_RECHECK_S <= 1
+    assert time.monotonic() - begun < intake.PAUSED_RECHECK_S + 20
     assert runner.seen == ["a"]
 
 
-def test_a_degraded_worker_puts_a_task_off_now_and_then_and_leaves_the_rest_to_others(
+def test_a_degraded_worker_defers_a_task_now_and_then_and_leaves_the_rest_to_others(
     start: Start, db: redis.Redis
 ) -> None:
-    dispatcher, runner = start()
+    _, runner = start()
     until(lambda: db.info("clients")["blocked_clients"] == 1, "the worker to wait")
     runner.ready, runner.recovery = False, "degraded"
     seed(db, *(f"t{n}" for n in range(10)))
-    dispatcher.wake()
-    until(lambda: db.zcard(f"{PREFIX}retry") == 1, "one task to be put off")
-    (put_off,) = db.zrange(f"{PREFIX}retry", 0, -1)
-    stored = db.hgetall(f"{PREFIX}t:{put_off.decode()}")
+    runner.on_change()
+    until(lambda: db.zcard(f"{PREFIX}retry") == 1, "one task to be deferred")
+    (deferred,) = db.zrange(f"{PREFIX}retry", 0, -1)
+    stored = db.hgetall(f"{PREFIX}t:{deferred.decode()}")
     assert b"degraded" in stored[b"error_msg"]
     assert b"retried" not in stored
     assert db.get(f"{PREFIX}failed") is None
@@ -377,15 +537,15 @@ def test_a_degraded_worker_puts_a_task_off_now_and_then_and_leaves_the_rest_to_o
 def test_a_degraded_worker_that_found_every_queue_empty_looks_again(
     start: Start, db: redis.Redis, asked: list[Sequence[Ask]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dispatch, "DEGRADED_TAKE_EVERY_S", 0.02)
-    dispatcher, runner = start(queues=(QUEUE, LOW))
+    monkeypatch.setattr("appliance.dispatch.gate.DEGRADED_TAKE_EVERY_S", 0.02)
+    _, runner = start(queues=(QUEUE, LOW))
     until(lambda: db.info("clients")["blocked_clients"] == 2, "the worker to wait")
     runner.ready, runner.recovery = False, "degraded"
-    dispatcher.wake()
+    runner.on_change()
     before = len(asked)
     until(lambda: len(asked) >= before + 2, "it to have looked at both")
     seed(db, "a", queue=LOW)
-    until(lambda: asynq.where_is(db, LOW, "a") == "retry", "the task to be put off")
+    until(lambda: asynq.where_is(db, LOW, "a") == "retry", "the task to be deferred")
 
 
 def test_outcomes_are_settled_as_the_policy_says(start: Start, db: redis.Redis) -> None:
@@ -395,7 +555,7 @@ def test_outcomes_are_settled_as_the_policy_says(start: Start, db: redis.Redis) 
     runner.answer("ok")
     runner.answer("flaky", Failed("later", retry=True))
     runner.answer("broken", Failed("never", retry=False))
-    runner.answer("killer", Died("SIGKILL"))
+    runner.answer("killer", Crashed("SIGKILL"))
     where = {"ok": "completed", "flaky": "retry", "broken": "archived", "killer": "retry"}
     until(lambda: {t: asynq.where_is(db, QUEUE, t) for t in where} == where, "each in its place")
 
@@ -425,6 +585,7 @@ def test_a_task_behind_thousands_of_stray_ids_is_served_all_the_same(start: Star
     until(lambda: completed(db) == 1, "the task behind them")
 
 
+@pytest.mark.leaves_unreadable("messages decode", reason="the task is kept as it was sent")
 def test_an_unreadable_task_does_not_stop_the_others(start: Start, db: redis.Redis) -> None:
     db.hset(f"{PREFIX}t:bad", mapping={"msg": b"\xff", "state": "pending"})
     db.lpush(f"{PREFIX}pending", "bad")
@@ -459,6 +620,31 @@ def test_a_task_that_comes_back_while_its_lost_run_goes_on_is_adopted_not_run_tw
     runner.answer("a")
     until(lambda: completed(db) == 1, "the result")
     assert runner.seen == ["a"]
+
+
+def test_a_task_made_under_the_id_of_one_deleted_at_work_runs_by_itself_when_that_run_is_over(
+    start: Start, db: redis.Redis, broker: Broker
+) -> None:
+    # given a task that is deleted while it runs, and made again under its id
+    seed(db, "a")
+    dispatcher, runner = start(concurrency=2)
+    until(lambda: runner.seen == ["a"], "the first")
+    db.delete(f"{PREFIX}t:a")
+    seed(db, "a")
+    until(lambda: asynq.where_is(db, QUEUE, "a") == "retry", "the second to be put off while the first runs")
+
+    # when the first ends, its outcome is nobody's
+    runner.answer("a", Succeeded(b'"of the first"'))
+    until(lambda: dispatcher.slots.empty and not dispatcher.outcomes(), "the first to be over")
+    assert asynq.where_is(db, QUEUE, "a") == "retry"
+
+    # then the second runs
+    db.zadd(f"{PREFIX}retry", {"a": 1})
+    broker.forward([QUEUE])
+    until(lambda: runner.seen == ["a", "a"], "the second")
+    runner.answer("a", Succeeded(b'"of the second"'))
+    until(lambda: completed(db) == 1, "the result")
+    assert db.hget(f"{PREFIX}t:a", "result") == b'"of the second"'
 
 
 # Redis in trouble --------------------------------------------------------------------------------
@@ -515,7 +701,7 @@ def test_connections_cut_at_any_moment_cost_no_task_anything(start: Start, db: r
     while completed(db) < total / 2:
         db.client_kill_filter(_type="normal", skipme=True)
         gevent.sleep(rng.uniform(0.002, 0.02))
-    wait.until(lambda: completed(db) == total, 30, "every result", lambda: str(db.keys("*t:*")[:5]))
+    wait.until(lambda: completed(db) == total, 60, "every result", lambda: str(db.keys("*t:*")[:5]))
     charged = [k for k in db.keys(f"{PREFIX}t:*") if db.hget(k, "retried")]
     assert charged == []
     assert db.llen(f"{PREFIX}active") == 0
@@ -576,10 +762,17 @@ def test_a_task_fetched_ahead_goes_back_when_the_one_before_it_takes_long(
     until(lambda: completed(db) == 22, "all results")
 
 
+def wait_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the next task fetched ahead and kept, however long the one before it has run on a busy machine."""
+    monkeypatch.setattr("appliance.dispatch.pace.MUCH_LONGER", 1e9)
+    monkeypatch.setattr("appliance.dispatch.pace.MATTERS", 1e9)
+    monkeypatch.setattr("appliance.dispatch.prefetch.HOLD_S", 60)
+
+
 def test_a_task_fetched_ahead_goes_back_uncharged_when_the_process_dies(
     start: Start, db: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dispatch, "HOLD_S", 60)
+    wait_ahead(monkeypatch)
     seed(db, *(f"t{n}" for n in range(20)))
     dispatcher, runner = start(instant=True)
     until(lambda: completed(db) == 20, "the worker to believe that tasks are short")
@@ -588,7 +781,7 @@ def test_a_task_fetched_ahead_goes_back_uncharged_when_the_process_dies(
     until(lambda: len(dispatcher.held()) == 2, "one to run and one to wait")
     (victim,) = runner.seen[20:]
     runner.ready = False
-    runner.answer(victim, Died("killed"))
+    runner.answer(victim, Crashed("killed"))
     other = {"victim": "waiting", "waiting": "victim"}[victim]
     until(lambda: asynq.where_is(db, QUEUE, other) == "pending", "the other to be free")
     assert asynq.where_is(db, QUEUE, victim) == "retry"
@@ -598,7 +791,7 @@ def test_a_task_fetched_ahead_goes_back_uncharged_when_the_process_dies(
 def test_a_task_fetched_ahead_can_be_cancelled(
     start: Start, db: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dispatch, "HOLD_S", 60)
+    wait_ahead(monkeypatch)
     seed(db, *(f"t{n}" for n in range(20)))
     dispatcher, runner = start(instant=True)
     until(lambda: completed(db) == 20, "the worker to believe that tasks are short")
@@ -617,7 +810,7 @@ def test_of_two_tasks_that_share_an_id_the_second_waits_for_the_first(start: Sta
     seed(db, "twin")
     seed(db, "twin", queue=LOW)
     _, runner = start(concurrency=2, queues=(QUEUE, LOW))
-    until(lambda: asynq.where_is(db, LOW, "twin") in {"retry", "scheduled"}, "the second to be put off")
+    until(lambda: asynq.where_is(db, LOW, "twin") in {"retry", "scheduled"}, "the second to be deferred")
     assert runner.seen == ["twin"]
     runner.answer("twin")
     until(lambda: asynq.where_is(db, QUEUE, "twin") == "completed", "the first one's result")

@@ -6,7 +6,7 @@ line to Redis cut before or after any command, leaves every task where the model
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -26,14 +26,15 @@ from hypothesis.stateful import (
 
 from appliance.control.contract import RedisEndpoint
 from appliance.errors import QueueError, QueueUnavailable
-from appliance.process.work import Cancelled, Died, Failed, Returned, Succeeded
+from appliance.process.outcome import Cancelled, Crashed, Failed, Returned, Succeeded
 from appliance.queue import scripts
-from appliance.queue.broker import Ask, Broker
+from appliance.queue.broker import Broker
 from appliance.queue.connection import Channel
 from appliance.queue.message import Task
+from appliance.queue.replies import Ask
 from appliance.queue.settlement import Archive, Defer, Retry, Settlement
-from harness import asynq
-from harness.asynq import NewTask
+from harness.queue import asynq
+from harness.queue.asynq import NewTask
 from tests.contract import conftest
 from tests.contract.conftest import POLICY, PREFIX, QUEUE
 from tests.contract.model import ENDED, MOVED, WAITING, Known, Line, Model, compare, look
@@ -45,14 +46,14 @@ PROFILE = settings(
     stateful_step_count=40,
     derandomize=not EXAMPLES,
     database=None,
-    deadline=None,
     suppress_health_check=CHECKS,
     # What explaining a failure costs is tracing every line of every example.
     phases=[Phase.generate, Phase.shrink],
     report_multiple_bugs=False,
 )
-#: For planted mistakes: the first failure is enough, however long the way to it.
-HUNT = settings(PROFILE, max_examples=200, phases=[Phase.generate], derandomize=True)
+#: For planted mistakes: the first failure is enough, however long the way to it. The rare ones take some
+#: sixty examples, and now and then three times as many.
+HUNT = settings(PROFILE, max_examples=4_000, phases=[Phase.generate], derandomize=True)
 
 LEASE_S, OUTLASTED_S = 1_000, 1
 OUTCOMES = {
@@ -147,17 +148,13 @@ class Queue(RuleBasedStateMachine):
     def delete(self, pick: int) -> None:
         (task_id,) = _some(self.model.clean(), [pick])
         self.db.delete(asynq.task_key(QUEUE, task_id))
-        del self.model.tasks[task_id]
-        self.model.gone.add(task_id)
+        self.model.delete(task_id)
 
     @precondition(lambda self: self.model.gone)
     @rule(pick=st.integers(0, 9))
     def enqueue_under_the_name_of_a_deleted_one(self, pick: int) -> None:
         (task_id,) = _some(sorted(self.model.gone), [pick])
-        asynq.seed_pending(self.db, QUEUE, NewTask(id=task_id, retry=1))
-        self.model.gone.remove(task_id)
-        self.model.blemished.add(task_id)
-        self.model.tasks[task_id] = Known("pending")
+        self._make_again(task_id)
 
     @precondition(lambda self: len(self.model.clean()) > 3)
     @rule(pick=st.integers(0, 9))
@@ -254,6 +251,23 @@ class Queue(RuleBasedStateMachine):
             owner.broker.reconcile(QUEUE, known)
 
     @precondition(lambda self: self._holding())
+    @rule(who=OWNERS, pick=st.integers(0, 2))
+    def a_task_at_work_is_deleted_and_made_again_and_taken_before_its_outcome(
+        self, who: int, pick: int
+    ) -> None:
+        owner = self._holding()[who % len(self._holding())]
+        clean = [task_id for task_id in sorted(owner.held) if task_id in self.model.clean("active")]
+        if not clean:
+            return
+        (task_id,) = _some(clean, [pick])
+        first = owner.held.pop(task_id)
+        self.db.delete(asynq.task_key(QUEUE, task_id))
+        self.model.delete(task_id)
+        self._make_again(task_id)
+        owner.exchange(len(self.model.tasks), None)
+        owner.broker.settle([_judge(first, "complete")])
+
+    @precondition(lambda self: self._holding())
     @rule(who=OWNERS)
     def die_and_come_back(self, who: int) -> None:
         self.owners[who].forget()
@@ -273,7 +287,7 @@ class Queue(RuleBasedStateMachine):
     def recover_what_was_late_when_looked_at(self, who: int, cut: int | None) -> None:
         owner = self.owners[who]
         with owner.cut_after(cut):
-            owner.broker.settle_expired(owner.late)
+            owner.broker.settle_lapsed(owner.late)
 
     @precondition(lambda self: any(owner.stranded for owner in self.owners))
     @rule(who=OWNERS, cut=CUTS)
@@ -305,23 +319,39 @@ class Queue(RuleBasedStateMachine):
         self.db.script_flush()
         broker = self.owners[who].broker
         self._everything_runs_out()
-        broker.settle_expired(_late(broker))
+        broker.settle_lapsed(_late(broker))
         self._everything_runs_out()
-        broker.forward(QUEUE)
+        broker.forward([QUEUE])
 
     @precondition(lambda self: self.model.clean(*WAITING))
     @rule(who=OWNERS, picks=PICKS, cut=CUTS)
     def forward_what_is_due_now(self, who: int, picks: list[int], cut: int | None) -> None:
         self._fall_due(_some(self.model.clean(*WAITING), picks))
         with self.owners[who].cut_after(cut):
-            self.owners[who].broker.forward(QUEUE)
+            self.owners[who].broker.forward([QUEUE])
 
     @precondition(lambda self: self.model.clean(*ENDED))
     @rule(who=OWNERS, picks=PICKS, cut=CUTS)
     def purge_what_is_old_now(self, who: int, picks: list[int], cut: int | None) -> None:
-        self._fall_due(_some(self.model.clean(*ENDED), picks))
+        old = _some(self.model.clean(*ENDED), picks)
+        self._fall_due(old)
+        for task_id in old:
+            # The hash's own lifetime ends with it; an archived task whose hash has more was archived by hand.
+            self.db.pexpire(asynq.task_key(QUEUE, task_id), 1_900)
         with self.owners[who].cut_after(cut):
-            self.owners[who].broker.purge(QUEUE)
+            self.owners[who].broker.purge(QUEUE, LEASE_S)
+        self._grow_young(task_id for task_id in old if task_id in self.model.tasks)
+
+    @precondition(lambda self: self.model.clean("archived"))
+    @rule(who=OWNERS, picks=PICKS, has_lifetime=st.booleans())
+    def purge_what_was_archived_by_hand_just_now(
+        self, who: int, picks: list[int], has_lifetime: bool
+    ) -> None:
+        for task_id in _some(self.model.clean("archived"), picks):
+            self.db.zadd(f"{PREFIX}archived", {task_id: int(time.time())}, xx=True)
+            if not has_lifetime:
+                self.db.persist(asynq.task_key(QUEUE, task_id))
+        self.owners[who].broker.purge(QUEUE, LEASE_S)
 
     # Time --------------------------------------------------------------------------------------------
 
@@ -348,9 +378,9 @@ class Queue(RuleBasedStateMachine):
             if not (sight.leases or any(ids for place, ids in sight.places.items() if place not in ENDED)):
                 break
             self._everything_runs_out()
-            healer.broker.settle_expired(_late(healer.broker))
+            healer.broker.settle_lapsed(_late(healer.broker))
             healer.broker.reclaim(QUEUE, healer.broker.stranded(QUEUE))
-            healer.broker.forward(QUEUE)
+            healer.broker.forward([QUEUE])
             tasks = healer.broker.exchange([], [Ask(QUEUE, 50)]).taken[0].tasks
             healer.broker.settle([_judge(task, "complete") for task in tasks])
         compare(self.model, sight)
@@ -368,6 +398,14 @@ class Queue(RuleBasedStateMachine):
             self.db.zadd(f"{PREFIX}{task.place}", {task_id: OUTLASTED_S}, xx=True)
             task.due = True
 
+    def _grow_young(self, task_ids: Iterable[str]) -> None:
+        """Those that the purge did not reach have their lifetime before them again, or time would go on."""
+        for task_id in task_ids:
+            task = self.model.tasks[task_id]
+            self.db.zadd(f"{PREFIX}{task.place}", {task_id: int(time.time()) + LEASE_S}, xx=True)
+            self.db.expire(asynq.task_key(QUEUE, task_id), LEASE_S)
+            task.due = False
+
     def _everything_runs_out(self) -> None:
         for place in ("lease", *WAITING):
             for task_id in self.db.zrange(f"{PREFIX}{place}", 0, -1):
@@ -375,6 +413,13 @@ class Queue(RuleBasedStateMachine):
         for task in self.model.tasks.values():
             task.due = task.due or task.place in WAITING
             task.lease = "out" if task.place == "active" else task.lease
+
+    def _make_again(self, task_id: str) -> None:
+        """Another task under the name of one that was deleted."""
+        asynq.seed_pending(self.db, QUEUE, NewTask(id=task_id, retry=1))
+        self.model.gone.remove(task_id)
+        self.model.blemished.add(task_id)
+        self.model.tasks[task_id] = Known("pending")
 
     def _holding(self) -> list[Owner]:
         return [owner for owner in self.owners if owner.held]
@@ -396,7 +441,7 @@ def _judge(task: Task, outcome: str) -> Settlement:
 
 def _late(broker: Broker) -> list[Retry | Archive]:
     """What recovery makes of the tasks whose leases ran out."""
-    settlements = [POLICY.settle(task, Died("gone"), time.time()) for task in broker.expired(QUEUE).tasks]
+    settlements = [POLICY.settle(task, Crashed("gone"), time.time()) for task in broker.lapsed(QUEUE).tasks]
     return [s for s in settlements if isinstance(s, Retry | Archive)]
 
 
@@ -409,7 +454,10 @@ def machine(endpoint: RedisEndpoint, db: redis.Redis) -> Callable[[], Queue]:
     return partial(Queue, endpoint, db)
 
 
-@pytest.mark.timeout(0 if EXAMPLES else 120)
+@pytest.mark.leaves_unreadable(
+    reason="of a task that was deleted an entry may be left until its time has come"
+)
+@pytest.mark.timeout(0 if EXAMPLES else 600)
 def test_nothing_that_may_happen_to_a_queue_loses_doubles_or_strands_a_task(
     machine: Callable[[], Queue],
 ) -> None:
@@ -423,25 +471,37 @@ MISTAKES = {
         "('ZREM', LEASE, id)\n    redis.call('ZREM'",
     ),
     "release leaves the lease": ("redis.call('ZREM', LEASE, id)\nend", "end"),
-    "no fence": ("if (held[2] or '') ~= owner or (held[3] or '') ~= attempt then return 'lost' end", ""),
+    "no fence": ("(held[2] or '') ~= owner or attempt_text(held[3], held[4]) ~= attempt", "false"),
     "fence without owner": ("(held[2] or '') ~= owner or ", ""),
-    "fence without attempt": (" or (held[3] or '') ~= attempt", ""),
+    "fence without attempt": (" or attempt_text(held[3], held[4]) ~= attempt", ""),
+    "fence without the task": (
+        "attempt_text(held[3], held[4]) ~= attempt",
+        "held[3] ~= string.match(attempt, '^%d+')",
+    ),
     "settled twice": ("if held[1] ~= 'active' then return 'settled' end", ""),
     "a recovered attempt counts as settled": ("if ARGV[1] == '1' then disown(id) end", ""),
-    "a live lease is recovered": ("if only_expired then", "if false then"),
-    "take without lease": ("redis.call('ZADD', LEASE, 'NX', now_s + lease_s, id)", "1"),
-    "take pops first": ("'LMOVE', PENDING, ACTIVE, 'RIGHT', 'LEFT'", "'RPOP', PENDING"),
+    "a live lease is recovered": ("if only_lapsed then", "if false then"),
+    "take without lease": ("with_all('ZADD', LEASE, leases)", ""),
+    "take pops only": ("with_all('LPUSH', ACTIVE, found)", ""),
+    "take leaves the entries": ("redis.call('LTRIM', PENDING, 0, -looked_at - 1)", ""),
+    "a task is taken twice at once": ("values[id] or not runnable", "not runnable"),
+    "completing drops what stands between": ("with_all('RPUSH', ACTIVE, kept)", ""),
+    "completing leaves entries": ("for id in pairs(left) do redis.call('LREM', ACTIVE, 1, id) end", ""),
+    "completing leaves leases": ("with_all('ZREM', LEASE, ids)", ""),
     "a paused queue is served": ("if redis.call('EXISTS', prefix .. 'paused') == 1 then", "if false then"),
     "a claimed id is reclaimed": ("not redis.call('ZSCORE', LEASE, id) and unclaim(id)", "unclaim(id)"),
     "forwarding leaves the entry": ("redis.call('ZREM', waiting, id)", ""),
     "reconciling takes from others": ("held[1] == ARGV[1] and", ""),
     "deferring is charged": ("'state', 'retry', 'error_msg'", "'state', 'retry', 'retried', 1, 'error_msg'"),
     "archiving is not counted": ("count('processed', failed)", ""),
-    "purging leaves the hash": ("redis.call('DEL', task_key(id))\n            answer", "answer"),
-    "a deleted task comes back": ("state and true or redis.call('EXISTS', task_key(id)) == 1", "true"),
+    "purging leaves the hash": ("redis.call('DEL', task_key(id))\n                deleted", "deleted"),
+    "what is archived by hand is purged": ("if ttl_ms == -1 or ttl_ms > MOST_LEFT_MS then", "if false then"),
+    "a deleted task comes back": ("state and true or not no_task(id)", "true"),
 }  # fmt: skip
 
 
+@pytest.mark.leaves_unreadable(reason="the mistake may be seen in what it leaves, too")
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_planted_mistake_is_found(
     machine: Callable[[], Queue], mistake: str, monkeypatch: pytest.MonkeyPatch

@@ -13,9 +13,9 @@ from appliance.errors import QueueUnavailable
 from appliance.queue.connection import Channel
 from appliance.queue.opening import open_channel
 from harness import wait
-from harness.certificates import make_certificates
-from harness.redis import RedisServer
-from harness.sentinel import MASTER, failed_over, sentinel
+from harness.sandbox.certificates import make_certificates
+from harness.sandbox.redis import RedisServer
+from harness.sandbox.sentinel import MASTER, failed_over, sentinel
 
 PASSWORD = "password-canary-72"
 
@@ -98,7 +98,7 @@ def test_after_a_failover_the_new_master_is_found(tmp_path: Path) -> None:
         old.kill()
         failed_over(watching, new)
 
-        assert wait.until(lambda: _answers(channel), 10, "the channel to find it") == b"OK"
+        assert wait.until(lambda: _answers(channel), 60, "the channel to find it") == b"OK"
         with closing(new.client()) as db:
             assert db.get("on") == b"new"
 

@@ -12,9 +12,10 @@ from appliance.control.contract import RedisEndpoint
 from appliance.errors import QueueUnavailable
 from appliance.queue import connection, subscription
 from appliance.queue.connection import Channel
+from appliance.queue.place import RedisPlace
 from appliance.queue.subscription import Subscription
-from harness.certificates import Certificates, make_certificates
-from harness.redis import RedisServer
+from harness.sandbox.certificates import Certificates, make_certificates
+from harness.sandbox.redis import RedisServer
 from tests.contract.conftest import endpoint_of
 
 
@@ -128,7 +129,7 @@ def test_a_quiet_subscription_stays_and_hears_what_comes(
     secure: RedisServer, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(subscription, "QUIET_S", 0.1)
-    listener = Subscription(reached(secure, certificates), "topic", "test")
+    listener = Subscription(RedisPlace(reached(secure, certificates)), "topic", "test")
     with closing(listener), closing(secure.client()) as db:
         heard = [listener.next() for _ in range(4)]
         assert heard == [None] * 4

@@ -12,7 +12,9 @@ from harness import wait
 START_TIMEOUT_S = 90.0
 
 
-def shell(line: str, folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+def shell(
+    line: str, folder: Path, *, timeout_s: float = 120, **variables: str
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         ["sh", "-c", line],
         cwd=folder,
@@ -20,7 +22,7 @@ def shell(line: str, folder: Path, **variables: str) -> subprocess.CompletedProc
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=timeout_s,
     )
 
 
@@ -46,7 +48,7 @@ def started(line: str, folder: Path, log: Path, **variables: str) -> Iterator[su
         if process.poll() is None:
             process.terminate()
         try:
-            process.wait(30)
+            process.wait(60)
         except subprocess.TimeoutExpired:
             process.kill()
 

@@ -6,12 +6,13 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from harness import cli
-from harness.parser import Parser
+from harness.commands.parser import Parser
 from tests.documentation.blocks import ROOT
 from tests.documentation.ledger import NOT_RUN
 
@@ -60,7 +61,12 @@ def test_a_make_target_exists_and_runs_what_is_understood(
 
 
 @pytest.mark.parametrize("command", commands("runqy-harness "))
-def test_a_command_of_the_harness_is_understood(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_command_of_the_harness_is_understood(
+    command: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    if "payload.json" in command:
+        (tmp_path / "payload.json").write_text("{}")
+        monkeypatch.chdir(tmp_path)
     assert_understood(shlex.split(command)[1:], monkeypatch)
 
 
@@ -115,7 +121,7 @@ def test_what_is_sent_inside_the_demos_server_is_understood(monkeypatch: pytest.
 
 
 def test_the_manifests_are_where_kubectl_is_told_to_look() -> None:
-    (command,) = commands("kubectl ")
+    (command,) = commands("kubectl apply ")
 
     assert (ROOT / command.split()[-1] / "kustomization.yaml").is_file()
 

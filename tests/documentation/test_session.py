@@ -13,7 +13,7 @@ import pytest
 from tests.documentation.blocks import ROOT, code, command
 from tests.documentation.terminal import shell, shows, started
 
-LOCAL = "docs/local-runqy.md"
+LOCAL, TASKS = "docs/local-runqy.md", "docs/tasks.md"
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -40,7 +40,7 @@ def test_the_local_session_goes_as_the_pages_say(tmp_path: Path) -> None:
         start = command("README.md", "RUNQY_SERVER_URL=").replace("http://localhost:8081", url)
         quick = {"RUNQY_BOOTSTRAP_RETRIES": "5", "RUNQY_BOOTSTRAP_RETRY_DELAY": "100ms"}
         with started(start.replace("…", "dev-key"), tmp_path, worked, **quick) as worker:
-            shows(worked, "child.ready")
+            shows(worked, "process.ready")
             assert worked.read_text().count("503") >= 3
 
             # then a task is answered, and can be looked up
@@ -52,6 +52,22 @@ def test_the_local_session_goes_as_the_pages_say(tmp_path: Path) -> None:
             looked_up = shell(look_up, tmp_path, RUNQY_SERVER_URL=url)
             assert json.loads(looked_up.stdout)["state"] == "completed"
 
+            # and so can queue and worker; done again, it is done again
+            for line, shown in (
+                ("tasks list", "TASK"),
+                ("tasks show", '"n": 1'),
+                ("queues pause", "paused"),
+                ("tasks retry", "retried"),
+                ("queues resume", "resumed"),
+                ("workers list", "running"),
+            ):
+                asked = command(TASKS, f"runqy-harness {line}").replace("6f1c…", answer["task_id"])
+                told = shell(asked, tmp_path, RUNQY_SERVER_URL=url)
+                assert told.returncode == 0, told.stderr
+                assert shown in told.stdout, asked
+            again = shell(look_up, tmp_path, RUNQY_SERVER_URL=url)
+            assert json.loads(again.stdout)["state"] == "completed"
+
             # and watched until Ctrl-C
             watched = tmp_path / "watch"
             watch = command(LOCAL, "runqy-harness watch")
@@ -61,7 +77,7 @@ def test_the_local_session_goes_as_the_pages_say(tmp_path: Path) -> None:
                 assert watching.wait(30) == 0
 
             worker.terminate()
-            assert worker.wait(30) == 0
+            assert worker.wait(60) == 0
 
 
 def test_scenarios_are_listed(tmp_path: Path) -> None:
@@ -91,7 +107,7 @@ _PLAY = """
 import importlib.util, sys
 from pathlib import Path
 from harness.e2e.play import Part, play
-from harness.runtimes.process import ProcessRuntime
+from harness.sandbox.runtimes.process import ProcessRuntime
 
 name = "harness.scenarios.shutdown.documented"
 spec = importlib.util.spec_from_file_location(name, sys.argv[1])

@@ -11,7 +11,7 @@ from harness.scenarios.scenario import GROUPS, RUNTIMES, Scenario
 from tests.integration.program import program
 
 #: For a machine that has other things to do; alone it takes a minute.
-TIMEOUT_S = 600
+TIMEOUT_S = 1200
 
 pytestmark = pytest.mark.timeout(TIMEOUT_S + 60)
 

@@ -11,6 +11,8 @@ ROOT = Path(__file__).parents[2]
 TAG = os.environ.get("IMAGE_TAG") or "dev"
 IMAGE = f"runqy-appliance:{TAG}"
 HARNESS_IMAGE = f"runqy-harness:{TAG}"
+#: A root that cannot be written, and what a worker writes: volumes without a name go with their container.
+READ_ONLY = ("--read-only", "--tmpfs=/tmp", "--volume=/var/lib/runqy/deployment", "--volume=/state")
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,14 @@
 """What the image is made of, and what it leaves out."""
 
 import json
+import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
-from tests.image.engine import Engine
+from tests.image.engine import ROOT, Engine
 
 pytestmark = [pytest.mark.image, pytest.mark.timeout(1500)]
 
@@ -101,11 +105,19 @@ def test_the_image_declares_how_it_is_run_and_stopped(engine: Engine, image: str
 
     assert config["User"] == "10001:0"
     assert config["StopSignal"] == "SIGTERM"
-    assert config["Entrypoint"] == ["tini", "--", "/usr/local/bin/entrypoint.sh"]
+    assert config["Entrypoint"] == ["/usr/local/bin/entrypoint.sh"]
     assert config["Cmd"] == ["run"]
     assert config["Healthcheck"]["Test"] == ["CMD", "runqy-appliance", "health"]
     assert list(config["ExposedPorts"]) == ["8686/tcp"]
-    assert set(config["Volumes"]) == {"/var/lib/runqy/deployment", "/state", "/tmp"}
+
+
+def test_a_container_leaves_no_volume_behind(engine: Engine, image: str) -> None:
+    # A volume that the image declares is there when its container is gone, unless that was asked for.
+    container = engine.start(image, "true")
+    mounts = json.loads(engine.inspect(container, "{{json .Mounts}}"))
+    engine.docker("rm", "--force", container)
+
+    assert mounts == []
 
 
 def test_it_adds_less_than_200_mb_to_its_base(engine: Engine, image: str) -> None:
@@ -143,3 +155,65 @@ def test_nothing_of_how_the_image_was_built_stays_in_it(engine: Engine, image: s
 
     assert found.stdout == ""
     assert found.stderr == "" or "No such file" in found.stderr
+
+
+#: Every file of the image that lends who runs it the rights of another user, or capabilities.
+LENDERS = """
+import os, stat
+home = os.stat("/").st_dev
+for folder, folders, files in os.walk("/"):
+    folders[:] = [name for name in folders if os.lstat(os.path.join(folder, name)).st_dev == home]
+    for name in files:
+        path = os.path.join(folder, name)
+        found = os.lstat(path)
+        if not stat.S_ISREG(found.st_mode) or found.st_dev != home:
+            continue
+        if found.st_mode & 0o6000 or "security.capability" in os.listxattr(path):
+            print(path)
+"""
+
+
+def test_no_program_lends_the_rights_of_another_user(engine: Engine, image: str) -> None:
+    run = ("--user", "0", "--entrypoint", "python3", image, "-c")
+
+    assert engine.run(*run, LENDERS).stdout.split() == []
+    # What is looked for is found where it is.
+    there = "import os; os.chmod('/usr/bin/tini', 0o4755)\n" + LENDERS
+    assert engine.run(*run, there).stdout.split() == ["/usr/bin/tini"]
+
+
+def test_the_bill_of_materials_has_every_package_of_the_image(
+    engine: Engine, image: str, tmp_path: Path
+) -> None:
+    bill = tmp_path / "sbom.json"
+    subprocess.run([sys.executable, ROOT / ".ci" / "sbom.py", bill, image], check=True, cwd=ROOT)
+
+    listed = json.loads(bill.read_text())["components"]
+    shown = engine.run("--entrypoint", "dpkg-query", image, "-W", "-f", "${Package} ${Version}\\n").stdout
+    debian = {f"{item['name']} {item['version']}" for item in listed if item["purl"].startswith("pkg:deb/")}
+    assert debian == set(shown.splitlines())
+    assert {"git", "libc6", "openssh-client", "tini"} <= {entry.split()[0] for entry in debian}
+    inside = engine.run("--entrypoint", "/opt/runqy/venv/bin/python", image, "-c", DISTRIBUTIONS).stdout
+    python = {item["name"]: item["version"] for item in listed if item["purl"].startswith("pkg:pypi/")}
+    assert set(inside.splitlines()) <= {f"{name} {version}" for name, version in python.items()}
+    assert any(item["name"] == "python" for item in listed)
+    first = bill.read_bytes()
+    subprocess.run([sys.executable, ROOT / ".ci" / "sbom.py", bill, image], check=True, cwd=ROOT)
+    assert bill.read_bytes() == first
+
+
+def test_the_image_says_which_base_it_was_made_of(engine: Engine, image: str) -> None:
+    digest = engine.inspect(image, '{{index .Config.Labels "org.opencontainers.image.base.digest"}}')
+
+    assert re.fullmatch(r"sha256:[0-9a-f]{64}", digest)
+
+
+#: The worker's packages but for itself, named as indexes name them.
+DISTRIBUTIONS = """
+import re
+from importlib.metadata import distributions
+for each in distributions():
+    name = re.sub(r"[-_.]+", "-", each.metadata["Name"]).lower()
+    if name != "runqy-appliance":
+        print(name, each.version)
+"""

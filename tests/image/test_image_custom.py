@@ -6,7 +6,7 @@ import re
 import pytest
 from runqy_python import RunqyClient
 
-from tests.image.engine import ROOT, Engine
+from tests.image.engine import READ_ONLY, ROOT, Engine
 from tests.image.tasks import API_KEY, result_of
 
 pytestmark = [pytest.mark.image, pytest.mark.timeout(1500)]
@@ -20,7 +20,7 @@ def test_it_runs_its_own_task_and_ignores_the_servers_repository(
     # given a worker that can write nothing, of a queue for which the server names other code
     worker = engine.start(
         f"--network={docker_compose_project_name}_default",
-        "--read-only",
+        *READ_ONLY,
         "--user=12345:0",
         "--env=RUNQY_SERVER_URL=http://server:8081",
         f"--env=RUNQY_API_KEY={API_KEY}",
@@ -45,7 +45,7 @@ def test_it_is_held_as_its_base_is(engine: Engine, custom_image: str) -> None:
     config = json.loads(engine.inspect(custom_image, "{{json .Config}}"))
 
     assert config["User"] == "10001:0"
-    assert config["Entrypoint"] == ["tini", "--", "/usr/local/bin/entrypoint.sh"]
+    assert config["Entrypoint"] == ["/usr/local/bin/entrypoint.sh"]
     assert engine.run(custom_image, "sh", "-c", "find /app /tmp -name '*cache' 2>/dev/null || :").stdout == ""
 
 

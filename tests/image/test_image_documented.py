@@ -3,14 +3,13 @@
 import json
 import re
 import shlex
-from pathlib import Path
 
 import pytest
 from runqy_python import RunqyClient
 
 from harness import wait
 from tests.documentation.blocks import ROOT, code, command
-from tests.documentation.terminal import shell, shows, started
+from tests.documentation.terminal import shell
 from tests.image.engine import IMAGE, TAG, Engine
 from tests.image.tasks import API_KEY, DEPLOY_TIMEOUT_S, result_of
 
@@ -54,11 +53,11 @@ def test_a_documented_container_serves_its_queue(
     assert "config.warning" not in engine.logs(worker)
 
 
-def test_the_readmes_dockerfile_makes_a_task_image(
+def test_the_documented_dockerfile_makes_a_task_image(
     engine: Engine, client: RunqyClient, image: str, docker_compose_project_name: str
 ) -> None:
     # given
-    dockerfile = code("README.md", "dockerfile").replace("runqy-appliance:dev", image)
+    dockerfile = code("docs/task-image.md", "dockerfile").replace("runqy-appliance:dev", image)
     name = f"runqy-documented-task:{TAG}"
     folder = str(ROOT / "examples" / "custom-image")
 
@@ -78,28 +77,30 @@ def test_the_readmes_dockerfile_makes_a_task_image(
     assert result == {"greeting": "Hello, reader!"}
 
 
-def test_a_task_image_of_ones_own_is_tried_as_the_readme_says(
-    engine: Engine, image: str, tmp_path: Path
-) -> None:
+def test_a_task_image_is_tried_as_its_page_says(engine: Engine, image: str, harness_image: str) -> None:
     # given the image, under a name of this session's own, on the worker that was just built
     name = f"runqy-my-task:{TAG}"
-    build = command("README.md", "docker build ").replace("my-task", name)
+    build = command("docs/task-image.md", "docker build ").replace("my-task", name)
     assert shell(f"{build} --build-arg WORKER_IMAGE={image}", ROOT).returncode == 0
 
-    # and the server, at a port of its own
-    log = tmp_path / "serve"
-    with started(command("README.md", "runqy-harness serve ex") + " --port 0", ROOT, log):
-        shows(log, "Ctrl-C ends the server.")
-        (url,) = re.findall(r"^  server  (\S+)$", log.read_text(), re.MULTILINE)
+    def words(beginning: str) -> list[str]:
+        """What follows ``docker run``, or the container's name, of the page's line."""
+        line = command("docs/task-image.md", beginning).replace("runqy-harness:dev", harness_image)
+        return shlex.split(line.removeprefix(beginning))
 
-        # when, without a port of this machine for its health
-        line = command("README.md", "docker run --network host").replace("http://127.0.0.1:8081", url)
-        words = shlex.split(line.replace("my-task", name))[2:]
-        worker = engine.start("--env=RUNQY_HTTP_ADDR=", *words)
-        sent = shell(command("README.md", "runqy-harness enqueue"), tmp_path, RUNQY_SERVER_URL=url)
-        engine.docker("stop", worker)
+    # and the server, under a name of its own
+    server = engine.start(*words("docker run --detach --rm --name runqy "))
+    wait.until(lambda: "Ctrl-C ends" in engine.logs(server), 60, "the server", engine.logs_of_all)
+
+    # when
+    shared, *rest = words("docker run --rm --network ")
+    assert shared == "container:runqy"
+    worker = engine.start(
+        f"--network=container:{server}", *(name if word == "my-task" else word for word in rest)
+    )
+    sent = engine.docker("exec", server, *words("docker exec runqy "), timeout_s=DEPLOY_TIMEOUT_S)
+    engine.docker("stop", worker, server)
 
     # then
-    assert sent.returncode == 0, sent.stderr + engine.logs(worker)
     assert json.loads(sent.stdout)["result"] == {"greeting": "Hello, you!"}
-    assert "The answer is `Hello, you!`." in (ROOT / "README.md").read_text()
+    assert "The answer is `Hello, you!`." in (ROOT / "docs" / "task-image.md").read_text()

@@ -6,18 +6,17 @@ import pytest
 from runqy_python import RunqyClient
 
 from harness import wait
-from tests.image.engine import Engine
+from tests.image.engine import READ_ONLY, Engine
 from tests.image.tasks import API_KEY, DEPLOY_TIMEOUT_S, end_of, result_of, wait_active
 
 pytestmark = [pytest.mark.image, pytest.mark.timeout(600)]
 
 #: What a cluster with strict rules allows; memory is a few times what worker and task need.
 HELD = (
-    "--read-only",
+    *READ_ONLY,
     "--user=12345:0",
     "--cap-drop=ALL",
     "--security-opt=no-new-privileges",
-    "--tmpfs=/tmp",
     "--memory=256m",
     "--memory-swap=256m",
     "--pids-limit=100",
@@ -68,7 +67,7 @@ def test_pid_1_reaps_what_a_task_leaves_behind(engine: Engine, client: RunqyClie
         what=f"the end of {pid}",
         diagnose=lambda: engine.sh(held, "cat /proc/[0-9]*/stat"),
     )
-    assert "child.crashed" not in engine.logs(held)
+    assert "process.crashed" not in engine.logs(held)
 
 
 def test_a_task_that_takes_all_memory_dies_of_it_and_it_alone(
@@ -107,7 +106,7 @@ def test_docker_stop_lets_a_running_task_finish_and_ends_with_status_0_within_th
     # then neither the engine nor the worker cut it short
     assert engine.inspect(held, "{{.State.ExitCode}}") == "0", engine.logs(held)
     assert client.get_task(task_id).state == "completed"
-    assert "drain_timeout" not in engine.logs(held)
+    assert "drain.timed_out" not in engine.logs(held)
 
 
 def test_health_goes_from_starting_to_healthy_and_unhealthy_when_degraded(

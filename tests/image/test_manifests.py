@@ -3,6 +3,7 @@
 import json
 import re
 import runpy
+import shutil
 import subprocess
 import sys
 from importlib.metadata import version
@@ -23,8 +24,9 @@ KUBERNETES = COMPOSE / "kubernetes"
 RESOURCES = {
     path.name: yaml.safe_load(path.read_text())
     for path in sorted(KUBERNETES.glob("*.yaml"))
-    if path.name not in ("kustomization.yaml", "scaled-object.yaml")
+    if path.name != "kustomization.yaml" and not path.name.startswith("scaled-object")
 }
+SCALED = {path.name: list(yaml.safe_load_all(path.read_text())) for path in KUBERNETES.glob("scaled-object*")}
 DEPLOYMENT = RESOURCES["deployment.yaml"]
 POD = DEPLOYMENT["spec"]["template"]["spec"]
 WORKER = POD["containers"][0]
@@ -60,10 +62,77 @@ def test_a_manifest_with_a_misspelt_field_is_refused() -> None:
         kubernetes_validate.validate(wrong, "1.34", strict=True)
 
 
-def test_every_manifest_is_listed_and_the_optional_one_is_not() -> None:
-    listed = yaml.safe_load((KUBERNETES / "kustomization.yaml").read_text())["resources"]
+KUSTOMIZATION = yaml.safe_load((KUBERNETES / "kustomization.yaml").read_text())
 
-    assert sorted(listed) == sorted(RESOURCES)
+
+def test_every_manifest_is_listed_and_the_optional_ones_are_not() -> None:
+    assert sorted(KUSTOMIZATION["resources"]) == sorted(RESOURCES)
+
+
+def test_no_apply_overwrites_the_key_that_was_made() -> None:
+    documents = [*RESOURCES.values(), *(document for each in SCALED.values() for document in each)]
+    assert not any(document["kind"] == "Secret" for document in documents)
+    header = (KUBERNETES / "deployment.yaml").read_text().partition("apiVersion")[0]
+    (mounted,) = [volume["secret"] for volume in POD["volumes"] if "secret" in volume]
+    assert f"kubectl create secret generic {mounted['secretName']} --from-file=api-key=" in header
+
+
+def test_the_image_is_the_one_that_is_built_and_can_be_renamed() -> None:
+    build = (COMPOSE / "build.sh").read_text()
+    name, tag = WORKER["image"].split(":")
+
+    assert f"tag={name}:${{IMAGE_TAG:-{tag}}}" in build
+    assert WORKER["imagePullPolicy"] == "IfNotPresent"
+    assert [image["name"] for image in KUSTOMIZATION["images"]] == [name]
+
+
+def test_a_release_that_cannot_start_takes_no_pod_away() -> None:
+    spec = DEPLOYMENT["spec"]
+    startup = WORKER["startupProbe"]
+    longest_start_s = startup["periodSeconds"] * startup["failureThreshold"]
+
+    assert spec["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
+    assert spec["minReadySeconds"] >= 60
+    assert spec["progressDeadlineSeconds"] > longest_start_s + spec["minReadySeconds"]
+    environment = {item["name"]: item["value"] for item in WORKER["env"]}
+    assert environment["RUNQY_DEGRADED_POLICY"] == "exit"
+    budget = RESOURCES["disruption-budget.yaml"]["spec"]
+    assert budget["unhealthyPodEvictionPolicy"] == "AlwaysAllow"
+
+
+def test_an_update_of_a_swarm_waits_for_each_worker_and_is_rolled_back(tmp_path: Path) -> None:
+    worker = yaml.safe_load((COMPOSE / "swarm/stack.yml").read_text())["services"]["worker"]
+    update = worker["deploy"]["update_config"]
+    recovery = load(
+        {"RUNQY_SERVER_URL": "http://server", "RUNQY_QUEUES": "inference", "RUNQY_API_KEY": "key"},
+        None,
+        tmp_path,
+    ).settings.recovery
+    degrades_after_s = sum(
+        min(recovery.initial_delay_s * recovery.backoff_factor**restart, recovery.max_delay_s)
+        for restart in range(recovery.max_restarts)
+    )
+
+    assert worker["healthcheck"]["test"][1:] == ["runqy-appliance", "health", "--started"]
+    assert worker["environment"]["RUNQY_DEGRADED_POLICY"] == "exit"
+    assert (update["order"], update["failure_action"], update["parallelism"]) == (
+        "start-first",
+        "rollback",
+        1,
+    )
+    assert update["max_failure_ratio"] == 0
+    # A crash loop after the first ready is seen before the next worker is replaced.
+    for name in ("monitor", "delay"):
+        assert int(update[name].removesuffix("s")) > 2 * degrades_after_s
+
+
+@pytest.mark.parametrize("name", ["production.yml", "swarm/stack.yml"])
+def test_a_degraded_worker_of_a_compose_file_comes_back(name: str) -> None:
+    worker = yaml.safe_load((COMPOSE / name).read_text())["services"]["worker"]
+
+    assert worker["environment"]["RUNQY_DEGRADED_POLICY"] == "exit"
+    policy = worker.get("restart") or worker["deploy"]["restart_policy"]["condition"]
+    assert policy in {"unless-stopped", "any"}
 
 
 def test_the_pod_is_given_as_long_as_its_settings_need(tmp_path: Path) -> None:
@@ -88,7 +157,7 @@ def test_probes_ask_where_the_image_serves() -> None:
     assert WORKER["ports"] == [{"name": "http", "containerPort": int(port[1])}]
     paths = {name: WORKER[f"{name}Probe"]["httpGet"] for name in ("startup", "liveness", "readiness")}
     assert {name: get["path"] for name, get in paths.items()} == {
-        "startup": "/readyz",
+        "startup": "/startedz",
         "liveness": "/livez",
         "readiness": "/readyz",
     }
@@ -97,11 +166,11 @@ def test_probes_ask_where_the_image_serves() -> None:
     assert [item["port"] for item in ingress["ports"]] == [int(port[1])]
 
 
-def test_the_pod_runs_as_the_images_user_and_can_write_what_the_image_declares() -> None:
+def test_the_pod_runs_as_the_images_user_and_can_write_what_a_worker_writes() -> None:
     user = re.search(r"^USER (\d+):(\d+)$", DOCKERFILE, re.MULTILINE)
-    volumes = re.search(r"^VOLUME (\[.*\])$", DOCKERFILE, re.MULTILINE)
+    written = re.findall(r"RUNQY_(?:DEPLOYMENT|STATE)_DIR=(\S+)", DOCKERFILE)
     assert user is not None
-    assert volumes is not None
+    assert len(written) == 2
 
     context = POD["securityContext"]
     assert (str(context["runAsUser"]), str(context["runAsGroup"])) == user.groups()
@@ -112,7 +181,7 @@ def test_the_pod_runs_as_the_images_user_and_can_write_what_the_image_declares()
         "capabilities": {"drop": ["ALL"]},
     }
     mounted = {mount["mountPath"]: mount["name"] for mount in WORKER["volumeMounts"]}
-    assert set(json.loads(volumes[1])) <= set(mounted)
+    assert {*written, "/tmp"} <= set(mounted)
     assert set(mounted.values()) == {volume["name"] for volume in POD["volumes"]}
 
 
@@ -123,27 +192,49 @@ def test_names_and_labels_fit_together() -> None:
         RESOURCES["disruption-budget.yaml"]["spec"]["selector"]["matchLabels"],
         RESOURCES["network-policy.yaml"]["spec"]["podSelector"]["matchLabels"],
     ]
-    secret = RESOURCES["secret.yaml"]
     (mounted,) = [volume["secret"] for volume in POD["volumes"] if "secret" in volume]
     (key_file,) = [item["value"] for item in WORKER["env"] if item["name"] == "RUNQY_API_KEY_FILE"]
     folder = next(mount["mountPath"] for mount in WORKER["volumeMounts"] if mount["name"] == "api-key")
 
     assert all(selector.items() <= labels for selector in selectors)
-    assert mounted["secretName"] == secret["metadata"]["name"]
-    assert key_file.removeprefix(f"{folder}/") in secret["stringData"]
+    assert mounted["secretName"] == DEPLOYMENT["metadata"]["name"]
+    assert key_file == f"{folder}/api-key"
 
 
-def test_keda_watches_the_waiting_tasks_of_the_queue_that_is_served() -> None:
-    scaled = yaml.safe_load((KUBERNETES / "scaled-object.yaml").read_text())
-    (trigger,) = scaled["spec"]["triggers"]
-    (parent,) = [item["value"] for item in WORKER["env"] if item["name"] == "RUNQY_QUEUES"]
+@pytest.mark.parametrize("name", SCALED)
+def test_keda_scales_the_deployment_and_takes_workers_away_slowly(name: str) -> None:
+    *_, scaled = SCALED[name]
+    spec = scaled["spec"]
 
     assert (scaled["apiVersion"], scaled["kind"]) == ("keda.sh/v1alpha1", "ScaledObject")
-    assert scaled["spec"]["scaleTargetRef"] == {"name": DEPLOYMENT["metadata"]["name"]}
-    assert trigger["type"] == "redis"
-    assert trigger["metadata"]["listName"] == f"asynq:{{{parent}.default}}:pending"
+    assert spec["scaleTargetRef"] == {"name": DEPLOYMENT["metadata"]["name"]}
+    assert spec["minReplicaCount"] == 1
+    # That would be for the step to 0 alone.
+    assert "cooldownPeriod" not in spec
+    down = spec["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]["scaleDown"]
+    assert down["stabilizationWindowSeconds"] >= 300
+    assert [policy["value"] for policy in down["policies"]] == [1]
     # KEDA takes every value of a trigger as text.
-    assert all(isinstance(value, str) for value in trigger["metadata"].values())
+    values = [value for trigger in spec["triggers"] for value in trigger["metadata"].values()]
+    assert all(isinstance(value, str) for value in values)
+
+
+def test_keda_sums_what_waits_and_what_runs_over_the_sub_queues_with_credentials() -> None:
+    login, scaled = SCALED["scaled-object.yaml"]
+    triggers = scaled["spec"]["triggers"]
+    (parent,) = [item["value"] for item in WORKER["env"] if item["name"] == "RUNQY_QUEUES"]
+
+    lists = [re.fullmatch(r"asynq:{(\w+)\.(\w+)}:(\w+)", each["metadata"]["listName"]) for each in triggers]
+    found = [found.groups() for found in lists if found]
+    assert {(of, sub, state) for of, sub, state in found} == {
+        (parent, sub, state) for sub in {sub for _, sub, _ in found} for state in ("pending", "active")
+    }
+    assert [each["name"] for each in triggers] == [f"{sub}_{state}" for _, sub, state in found]
+    formula = scaled["spec"]["advanced"]["scalingModifiers"]["formula"]
+    assert formula.split(" + ") == [each["name"] for each in triggers]
+    assert login["kind"] == "TriggerAuthentication"
+    assert {each["authenticationRef"]["name"] for each in triggers} == {login["metadata"]["name"]}
+    assert {each["parameter"] for each in login["spec"]["secretTargetRef"]} == {"username", "password"}
 
 
 def test_the_dashboard_is_whole() -> None:
@@ -177,9 +268,10 @@ def expressions() -> list[str]:
 def test_an_expression_is_balanced_and_names_metrics_that_the_worker_has(expression: str) -> None:
     # The page's table is held to the worker's live output by a test of its own.
     page = (ROOT / "docs" / "operations.md").read_text()
-    names = re.findall(r"\brunqy_worker_[a-z_]+", expression)
+    names = re.findall(r"\b(?:runqy_(?:worker|queue)_[a-z_]+|up|ALERTS)\b", expression)
     assert names
-    assert all(f"| `{name.removesuffix('_bucket')}` |" in page for name in names)
+    ours = [name for name in names if name not in {"up", "ALERTS"}]  # those are Prometheus'
+    assert all(f"| `{name.removesuffix('_bucket')}` |" in page for name in ours)
     for opening, closing in ("()", "{}", "[]"):
         assert expression.count(opening) == expression.count(closing)
 
@@ -194,6 +286,51 @@ def test_the_bake_file_builds_what_the_make_targets_build() -> None:
             assert (ROOT / _plain(body["dockerfile"])).is_file(), name
     platforms = [_plain(platform) for platform in targets["common"]["platforms"]]
     assert platforms == ["linux/amd64", "linux/arm64"]
+
+
+def test_a_release_names_its_base_by_a_digest_or_is_not_built(tmp_path: Path) -> None:
+    bake: dict[str, Any] = hcl2.loads((ROOT / "docker-bake.hcl").read_text())
+    variables = {_plain(name): body for item in bake["variable"] for name, body in item.items()}
+    targets = {_plain(name): body for item in bake["target"] for name, body in item.items()}
+
+    assert "${BASE_IMAGE}@${BASE_DIGEST}" in str(targets["common"]["args"]["BASE_IMAGE"])
+    assert "true" in str(targets["release"]["args"]["PINNED"])
+    assert re.fullmatch(r"|sha256:[0-9a-f]{64}", _plain(variables["BASE_DIGEST"]["default"]))
+    # The check is the Dockerfile's own, in whatever way it is built.
+    (check,) = re.findall(
+        r"^RUN (case .*?esac)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE | re.DOTALL
+    )
+    for pinned, base, status in (
+        ("true", "python:3.12", 1),
+        ("true", f"python:3.12@sha256:{'0' * 64}", 0),
+        ("false", "python:3.12", 0),
+    ):
+        env = {"PINNED": pinned, "BASE_IMAGE": base}
+        done = subprocess.run(["/bin/sh", "-c", check], env=env, capture_output=True, text=True, check=False)
+        assert done.returncode == status, (pinned, base)
+        assert ("make pin" in done.stderr) == bool(status)
+
+
+def test_the_bases_digest_is_looked_up_and_written_where_builds_read_it(tmp_path: Path) -> None:
+    # given a copy of what is written to, and a docker that answers as one with a registry does
+    for name in ("docker-bake.hcl", "compose/image/pin.sh"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    digest = "sha256:" + "1a" * 32
+    docker = tmp_path / "bin" / "docker"
+    docker.parent.mkdir()
+    docker.write_text(f'#!/bin/sh\n[ "$2" != imagetools ] || echo {digest}\n')
+    docker.chmod(0o755)
+
+    # when
+    env = {"PATH": f"{docker.parent}:/usr/bin:/bin"}
+    subprocess.run([tmp_path / "compose" / "image" / "pin.sh"], env=env, check=True, capture_output=True)
+
+    # then
+    bake: dict[str, Any] = hcl2.loads((tmp_path / "docker-bake.hcl").read_text())
+    variables = {_plain(name): body for item in bake["variable"] for name, body in item.items()}
+    assert _plain(variables["BASE_DIGEST"]["default"]) == digest
+    assert _plain(variables["BASE_IMAGE"]["default"]) == "python:3.12-slim-bookworm"
 
 
 def test_a_bake_file_with_a_mistake_is_refused() -> None:

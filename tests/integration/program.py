@@ -61,14 +61,7 @@ class Program:
 
     def leftovers(self) -> list[str]:
         """Its files that are still there, and its processes, found by the folder they inherited."""
-        processes = []
-        for process in psutil.process_iter():
-            try:
-                if process.environ().get("TMPDIR") == str(self._temporary):
-                    processes.append(" ".join(process.cmdline()))
-            except psutil.Error:
-                continue  # gone meanwhile, or not ours to look at
-        return [*(entry.name for entry in self._temporary.iterdir()), *processes]
+        return left_in(self._temporary)
 
     def close(self) -> None:
         if self.process.poll() is None:
@@ -83,3 +76,16 @@ def program(folder: Path, *arguments: str, env: Mapping[str, str] | None = None)
         yield started
     finally:
         started.close()
+
+
+def left_in(temporary: Path) -> list[str]:
+    """The files in a folder, and the processes that inherited it as the one of temporary files."""
+    processes = []
+    for process in psutil.process_iter():
+        try:
+            # A worker's temporary folder is one in ours.
+            if Path(process.environ().get("TMPDIR", "/")).is_relative_to(temporary):
+                processes.append(" ".join(process.cmdline()))
+        except psutil.Error:
+            continue  # gone meanwhile, or not ours to look at
+    return [*(entry.name for entry in temporary.iterdir()), *processes]

@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 
 from harness import cli
-from harness.bench import pipe, run
-from harness.bench.figures import OURS, PIPE
-from harness.bench.peers import PEERS, environment_of
-from harness.bench.plan import QUICK, Plan
-from harness.bench.run import Order
+from harness.bench.compare import run
+from harness.bench.compare.plan import QUICK, Plan
+from harness.bench.compare.run import ComparisonOptions
+from harness.bench.rig import pipe
+from harness.bench.rig.figures import OURS, PIPE
+from harness.bench.rig.peers import PEERS, environment_of
 from harness.failure import CommandFailed
 
 ENVIRONMENTS = Path(__file__).parents[2] / ".bench"
@@ -28,6 +29,8 @@ TINY = replace(
     pending_bursts=1,
     pending_burst=1_500,
     pipe_requests=2_000,
+    round_trips_ms=(20,),
+    utilisation_s=0.5,
 )
 
 
@@ -49,6 +52,7 @@ def test_the_worker_is_measured_in_every_respect(tmp_path: Path) -> None:
     assert measured[OURS, "idle commands/s", None] >= 0
     assert 10 < measured[OURS, "PSS, MB", None] <= measured[OURS, "RSS, MB", None] < 500
     assert measured[OURS, "µs/task, many pending", None] > 0
+    assert 0 < measured[OURS, "utilisation at 20 ms", 10] <= 1
     assert "| concurrency 1, tasks/s ÷ best peer" in page.read_text()
     assert str(tmp_path) not in page.read_text()
 
@@ -77,7 +81,7 @@ def test_a_worker_that_ends_is_a_figure_less_and_a_failure_said(tmp_path: Path) 
     status = run.run(out, broken, None, page)
 
     assert status == 1
-    assert "ended with exit status 1, waited for 200 results" in out.getvalue()
+    assert "ended with exit status 1 while waiting for 200 results" in out.getvalue()
     assert "not measured" in page.read_text()
 
 
@@ -103,5 +107,5 @@ def _medians(figures_file: Path) -> dict[tuple[str, str, int | None], float]:
     return {(each["who"], each["what"], each["at"]): each["median"] for each in figures}
 
 
-def _order(plan: Plan, *peers: str, environments: Path = ENVIRONMENTS) -> Order:
-    return Order(plan, environments, peers, "runqy-harness bench")
+def _order(plan: Plan, *peers: str, environments: Path = ENVIRONMENTS) -> ComparisonOptions:
+    return ComparisonOptions(plan, environments, peers, "runqy-harness bench")

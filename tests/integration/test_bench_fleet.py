@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from harness.bench import fleet_run
-from harness.bench.fleet_run import Order
-from harness.redis import RedisServer
+from harness.bench.fleet import run as fleet_run
+from harness.bench.fleet.run import FleetOptions
+from harness.sandbox.redis import RedisServer
 
-SMALL = Order(workers=3, window_s=4.0, lone=20, queued=1_000, concurrency=2)
+SMALL = FleetOptions(workers=3, window_s=4.0, lone=20, queued=1_000, concurrency=2)
 
 
 def test_what_is_predicted_from_the_parts_is_what_is_seen_of_the_whole(tmp_path: Path) -> None:

@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 import redis
 
-from harness import asynq
-from harness.bench import patience
-from harness.bench.observer import Observer
-from harness.bench.ours import QUEUE
-from harness.bench.seeding import Seeder
-from harness.redis import RedisServer
-from harness.runtimes.process import WorkerProcess
+from harness.bench.rig.observer import Observer
+from harness.bench.rig.ours import QUEUE
+from harness.bench.rig.seeding import Seeder
+from harness.queue import asynq
+from harness.sandbox import patience
+from harness.sandbox.redis import RedisServer
+from harness.sandbox.runtimes.process import WorkerProcess
 from harness.wait import TimedOut
 
 SCRIPT = "redis.call('SET', 'a', 1) redis.call('SET', 'b', 2) return redis.call('GET', 'a')"
@@ -99,6 +99,6 @@ def test_seeded_tasks_are_what_a_client_would_have_written(db: redis.Redis) -> N
 def test_a_worker_that_ends_is_not_waited_for(tmp_path: Path) -> None:
     with (
         WorkerProcess(["sh", "-c", "echo no queue; exit 7"], {}, tmp_path) as process,
-        pytest.raises(TimedOut, match=r"(?s)exit status 7, waited for a task.*no queue"),
+        pytest.raises(TimedOut, match=r"(?s)exit status 7 while waiting for a task.*no queue"),
     ):
         patience.until(process, lambda: False, 60, "a task")

@@ -2,6 +2,7 @@
 
 import json
 import signal
+from collections.abc import Mapping
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -10,9 +11,16 @@ import pytest
 from tests.integration.program import Program, program
 
 #: For a busy machine; a run of two checks takes a few seconds.
-TIMEOUT_S = 150
+TIMEOUT_S = 270
 
 pytestmark = pytest.mark.timeout(TIMEOUT_S + 30)
+
+
+@pytest.fixture(autouse=True)
+def _uv_installs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is quicker than pip, which is what production has: one test is about that."""
+    monkeypatch.setenv("RUNQY_USE_SYSTEM_SITE_PACKAGES", "false")
+
 
 SECRET = "correct-horse-battery"
 #: Leaves a half-made file behind when it is killed, and will not work where there is one.
@@ -30,8 +38,21 @@ for line in sys.stdin:
 """
 
 
-def verdicts(folder: Path) -> dict[str, str]:
-    return {check["name"]: check["verdict"] for check in json.loads((folder / "json").read_text())["checks"]}
+def results(folder: Path) -> dict[str, str]:
+    return {check["name"]: check["result"] for check in json.loads((folder / "json").read_text())["checks"]}
+
+
+#: Answers well, but for every third task, and hangs on null.
+UNSTEADY = """
+import sys, time, json
+print(json.dumps({"status": "ready"}), flush=True)
+for count, line in enumerate(sys.stdin):
+    task = json.loads(line)
+    if task["payload"] is None:
+        time.sleep(1000000)
+    error = "every third" if count % 3 == 2 else ""
+    print(json.dumps({"task_id": task["task_id"], "result": 1, "error": error, "retry": False}), flush=True)
+"""
 
 
 def finish(certify: Program) -> int:
@@ -51,7 +72,7 @@ def test_good_code_is_certified_and_every_output_says_so(tmp_path: Path) -> None
 
     # then
     assert status == 0, certify.said()
-    found = verdicts(tmp_path)
+    found = results(tmp_path)
     assert set(found.values()) == {"pass"}, certify.said()
     assert f"✓ certified: {len(found)} passed, in " in certify.out
     suite = ElementTree.parse(tmp_path / "xml").getroot()
@@ -62,13 +83,15 @@ def test_good_code_is_certified_and_every_output_says_so(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("handler", "check", "verdict", "seen", "more"),
+    ("handler", "check", "result", "seen", "more"),
     [
         ("start_error", "starts", "fail", "did not become ready", []),
         ("not_a_number", "result", "fail", "Turn arrays into lists, NaN into", ["--payload", "{}"]),
-        ("raw_error", "result", "warn", "the payload was {}, since none was given", ["--only", "stdout"]),
+        ("raw_error", "result", "fail", "code that completes nothing is not certified", ["--only", "many"]),
+        ("leak_memory", "many", "fail", "It grows with every task", ["--only", "many"]),
+        ("hang", "result", "fail", "neither ended nor failed within 3 s", ["--longest", "3s"]),
         ("leak_descriptors", "many", "fail", "Close what each task opens", ["--only", "many"]),
-        ("segfault", "result", "fail", "The process died of it", ["--payload", "{}"]),
+        ("segfault", "result", "fail", "The process ended of it", ["--payload", "{}"]),
         ("ignore_sigterm", "stopped-idle", "fail", "had to be killed", ["--only", "stopped-idle"]),
         ("no_object_lines", "stdout", "warn", "lines on stdout that are no answers", ["--only", "stdout"]),
         (
@@ -83,44 +106,101 @@ def test_good_code_is_certified_and_every_output_says_so(tmp_path: Path) -> None
     ],
 )
 def test_bad_code_is_found_by_the_check_made_for_it(
-    tmp_path: Path, handler: str, check: str, verdict: str, seen: str, more: list[str]
+    tmp_path: Path, handler: str, check: str, result: str, seen: str, more: list[str]
 ) -> None:
     arguments = ["--handler", handler, "--json", str(tmp_path / "json"), *more]
 
     with program(tmp_path / "run", "certify", *arguments) as certify:
         status = finish(certify)
 
-    assert verdicts(tmp_path)[check] == verdict, certify.said()
-    assert status == (1 if verdict == "fail" else 0), certify.said()
+    assert results(tmp_path)[check] == result, certify.said()
+    assert status == (1 if result == "fail" else 0), certify.said()
     assert seen in " ".join(certify.out.split())
     assert SECRET not in certify.said()
 
 
+def code_of(folder: Path, files: Mapping[str, str]) -> str:
+    folder.mkdir()
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    return str(folder)
+
+
+def test_tasks_that_fail_now_and_then_and_one_that_hangs_are_found_and_in_nobodys_way(tmp_path: Path) -> None:
+    code = code_of(tmp_path / "code", {"main.py": UNSTEADY})
+    checks = ["--only", "many", "--only", "odd", "--only", "stopped-idle", "--longest", "5s"]
+
+    with program(
+        tmp_path / "run", "certify", code, "--payload", "{}", *checks, "--json", str(tmp_path / "json")
+    ) as certify:
+        status = finish(certify)
+
+    # then what comes after the hang is judged by itself
+    assert status == 1, certify.said()
+    found = results(tmp_path)
+    assert (found["many"], found["odd"], found["stopped-idle"]) == ("fail", "fail", "pass"), certify.said()
+    said = " ".join(certify.out.split())
+    assert "the last that was not: every third" in said
+    assert "null: the task neither ended nor failed within 5 s" in said
+
+
+def test_a_module_that_is_not_installed_is_named_with_the_package_to_add_and_pip_installs_as_in_production(
+    tmp_path: Path,
+) -> None:
+    code = code_of(tmp_path / "code", {"main.py": "\nimport yaml\n"})
+
+    with program(tmp_path / "run", "certify", code, env={"RUNQY_USE_SYSTEM_SITE_PACKAGES": ""}) as certify:
+        status = finish(certify)
+
+    assert status == 1, certify.said()
+    assert "installed by pip" in certify.out
+    said = " ".join(certify.out.split())
+    assert "module yaml is not installed (main.py, line 2) Add PyYAML to requirements.txt." in said
+
+
 def test_code_that_cannot_be_run_twice_fails_the_kill(tmp_path: Path) -> None:
-    code = tmp_path / "code"
-    code.mkdir()
-    (code / "main.py").write_text(NOT_TO_BE_REPEATED)
-    arguments = [str(code), "--payload", "{}", "--only", "killed", "--json", str(tmp_path / "json")]
+    code = code_of(tmp_path / "code", {"main.py": NOT_TO_BE_REPEATED})
+    arguments = [code, "--payload", "{}", "--only", "killed", "--json", str(tmp_path / "json")]
 
     with program(tmp_path / "run", "certify", *arguments) as certify:
         status = finish(certify)
 
     assert status == 1, certify.said()
-    assert verdicts(tmp_path)["killed"] == "fail", certify.said()
+    assert results(tmp_path)["killed"] == "fail", certify.said()
     assert "half is there already" in certify.out
 
 
-def test_code_that_cannot_be_installed_is_not_certified_and_the_rest_is_skipped(tmp_path: Path) -> None:
-    code = tmp_path / "code"
-    code.mkdir()
-    (code / "main.py").write_text("")
-    (code / "requirements.txt").write_text("./no-such-package\n")
+#: A process per task, which takes long enough to be caught at work.
+SLOW_ONE_SHOT = """
+import sys, time, json
+print(json.dumps({"status": "ready"}), flush=True)
+task = json.loads(sys.stdin.readline())
+time.sleep(1.2)
+print(json.dumps({"task_id": task["task_id"], "result": 1, "error": "", "retry": False}), flush=True)
+"""
 
-    with program(tmp_path / "run", "certify", str(code), "--json", str(tmp_path / "json")) as certify:
+
+def test_the_process_of_a_slow_task_is_killed_and_ended_in_one_shot_mode_as_well(tmp_path: Path) -> None:
+    code = code_of(tmp_path / "code", {"main.py": SLOW_ONE_SHOT})
+    checks = ["--only", "killed", "--only", "stopped-at-work", "--mode", "one_shot", "--payload", "{}"]
+
+    with program(tmp_path / "run", "certify", code, *checks, "--json", str(tmp_path / "json")) as certify:
+        status = finish(certify)
+
+    assert status == 0, certify.said()
+    found = results(tmp_path)
+    assert (found["killed"], found["stopped-at-work"]) == ("pass", "pass"), certify.said()
+    assert "retried and completed, one retry charged" in certify.out
+
+
+def test_code_that_cannot_be_installed_is_not_certified_and_the_rest_is_skipped(tmp_path: Path) -> None:
+    code = code_of(tmp_path / "code", {"main.py": "", "requirements.txt": "./no-such-package\n"})
+
+    with program(tmp_path / "run", "certify", code, "--json", str(tmp_path / "json")) as certify:
         status = finish(certify)
 
     assert status == 1, certify.said()
-    found = verdicts(tmp_path)
+    found = results(tmp_path)
     assert found.pop("deploys") == "fail"
     assert set(found.values()) == {"skipped"}
     assert "no-such-package" in certify.out

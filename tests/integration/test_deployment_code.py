@@ -1,5 +1,6 @@
 """Task code: cloned, brought to the remote's tip, repaired, and never at the cost of what is not ours."""
 
+import itertools
 import json
 import shutil
 import signal
@@ -11,11 +12,15 @@ import gevent
 import pytest
 
 from appliance.control.contract import DeploymentSpec
+from appliance.deploy.slots import Uses
 from appliance.errors import DeploymentError, DeploymentRejected, DeploymentUnavailable
 from harness import wait
-from harness.repo import make_repo
+from harness.sandbox.repo import make_repo
 from tests.integration import deploying
 from tests.integration.deploying import Rig
+
+#: What there is of a deployment, beside its code: nothing else is left.
+WHOLE = {"inference", *(f".inference.{what}" for what in ("cache", "lock", "venv", "worker"))}
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +35,7 @@ def git(folder: Path, *arguments: str) -> str:
 
 def away(rig: Rig, url: str) -> None:
     """The remote's host does not answer: its repository is where nothing listens."""
-    record = rig.clone / ".git" / "runqy.json"
+    record = rig.kept / "checkout.json"
     record.write_text(json.dumps(json.loads(record.read_text()) | {"url": url}))
 
 
@@ -45,8 +50,9 @@ def test_a_branch_is_cloned_without_its_history(rig: Rig) -> None:
     assert deployed.notes == ()
     assert rig.text() == "new"
     assert rig.files() == {"main.py", "lib/util.py"}
-    assert git(rig.clone, "rev-list", "--count", "HEAD") == "1"
-    assert rig.logged("deploy.done")[-1]["commit"] == repo.head
+    assert rig.git("rev-list", "--count", "HEAD") == "1"
+    done = rig.logged("deploy.done")[-1]
+    assert (done["parent"], done["commit"]) == (deploying.PARENT, repo.head)
 
 
 def test_a_tag_is_cloned_whatever_its_kind(rig: Rig) -> None:
@@ -60,6 +66,23 @@ def test_a_tag_is_cloned_whatever_its_kind(rig: Rig) -> None:
     for tag in ("v1", "v1.1"):
         assert rig.deploy(repo.url, spec={"branch": tag}).commit == tagged
         assert rig.text() == "tagged"
+
+
+def test_a_branch_that_is_an_annotated_tag_is_up_to_date_where_its_commit_is_there(rig: Rig) -> None:
+    repo = rig.repo(main_py="tagged")
+    identity = ("-c", "user.name=n", "-c", "user.email=e")
+    git(repo.folder, *identity, "tag", "-a", "-m", "annotated", "v1.1", repo.head)
+    spec = {"branch": "v1.1", "git_url": repo.url, "startup_cmd": "python main.py"}
+    first, second = Uses(), Uses()
+
+    # The second worker of the folder: what the first runs from must not change, and need not.
+    for uses in (first, second):
+        deployed = rig.deployer().deploy("inference", DeploymentSpec(**spec), None, uses)
+        assert deployed.code_dir == rig.clone
+
+    assert rig.logged("deploy.slot_in_use") == []
+    for uses in (first, second):
+        uses.keep_only(set())
 
 
 def test_a_branch_wins_over_a_tag_of_its_name(rig: Rig) -> None:
@@ -134,8 +157,22 @@ def test_of_a_code_path_only_its_folder_is_there_and_fetched(rig: Rig) -> None:
 
     assert deployed.code_dir == rig.clone / "tasks" / "a"
     assert rig.files() == {"tasks/a/main.py"}
-    missing = git(rig.clone, "rev-list", "--objects", "--missing=print", "HEAD").splitlines()
+    missing = rig.git("rev-list", "--objects", "--missing=print", "HEAD").splitlines()
     assert len([line for line in missing if line.startswith("?")]) == 3
+
+
+def test_a_server_without_filters_is_asked_for_no_single_file(rig: Rig) -> None:
+    repo = rig.repo(root_py="root", a__main_py="a")
+    for setting in ("uploadpack.allowFilter", "uploadpack.allowAnySHA1InWant"):
+        git(repo.folder, "config", setting, "false")
+
+    rig.deploy(repo.url, spec={"code_path": "a"})
+    repo.commit({"a/main.py": "aa"})
+    rig.deploy(repo.url, spec={"code_path": "a"})
+
+    assert rig.text("a/main.py") == "aa"
+    asked = [entry["command"] for entry in rig.logged("deploy.command") if " fetch " in entry["command"]]
+    assert len(asked) == 2
 
 
 def test_a_changed_code_path_brings_the_other_folder_and_leaves_none_of_the_first(rig: Rig) -> None:
@@ -208,7 +245,7 @@ def test_with_an_earlier_clone_the_worker_goes_on_with_it_and_says_so(rig: Rig) 
     assert deployed.commit == first.commit
     assert "cannot be reached" in deployed.notes[0]
     assert first.commit in deployed.notes[0]
-    assert rig.logged("deploy.remote_unreachable")[0]["commit"] == first.commit
+    assert rig.logged("deploy.repository_unavailable")[0]["commit"] == first.commit
     assert len(rig.logged("deploy.attempt_failed")) == 1
 
 
@@ -216,7 +253,7 @@ def test_what_broke_off_is_mended_while_the_remote_is_away(rig: Rig) -> None:
     repo = rig.repo(main_py="one")
     rig.deploy(repo.url)
     away(rig, "http://127.0.0.1:1/code.git")
-    (rig.clone / ".git" / "index.lock").touch()
+    (rig.git_dir / "index.lock").touch()
     (rig.clone / "main.py").write_text("half wri")
 
     deployed = rig.deploy("http://127.0.0.1:1/code.git")
@@ -267,48 +304,54 @@ def test_a_file_in_the_way_of_a_new_one_is_replaced(rig: Rig) -> None:
 def test_a_lock_of_a_killed_git_is_no_obstacle(rig: Rig, lock: str) -> None:
     repo = rig.repo()
     rig.deploy(repo.url)
-    (rig.clone / ".git" / lock).touch()
+    (rig.git_dir / lock).touch()
     repo.commit({"main.py": "two"})
 
     rig.deploy(repo.url)
 
     assert rig.text() == "two"
     assert rig.steps("code") == ["clone", "update"]
-    assert rig.logged("deploy.clone_anew") == []
+    assert rig.logged("deploy.recloned") == []
 
 
-def _truncate_index(clone: Path) -> None:
-    (clone / ".git" / "index").write_bytes(b"DIRC")
+def _truncate_index(kept: Path) -> None:
+    (kept / "git" / "index").write_bytes(b"DIRC")
 
 
-def _drop_objects(clone: Path) -> None:
-    shutil.rmtree(clone / ".git" / "objects")
+def _drop_objects(kept: Path) -> None:
+    shutil.rmtree(kept / "git" / "objects")
 
 
-def _drop_head(clone: Path) -> None:
-    (clone / ".git" / "HEAD").unlink()
+def _drop_head(kept: Path) -> None:
+    (kept / "git" / "HEAD").unlink()
 
 
-def _break_config(clone: Path) -> None:
-    (clone / ".git" / "config").write_text("[core\n\x00")
+def _break_config(kept: Path) -> None:
+    (kept / "git" / "config").write_text("[core\n\x00")
 
 
-def _break_record(clone: Path) -> None:
-    (clone / ".git" / "runqy.json").write_text('{"url": ')
+def _break_record(kept: Path) -> None:
+    (kept / "checkout.json").write_text('{"url": ')
 
 
-@pytest.mark.parametrize("damage", [_truncate_index, _drop_objects, _drop_head, _break_config, _break_record])
+def _drop_kept(kept: Path) -> None:
+    shutil.rmtree(kept / "git")
+
+
+@pytest.mark.parametrize(
+    "damage", [_truncate_index, _drop_objects, _drop_head, _break_config, _break_record, _drop_kept]
+)
 def test_a_damaged_clone_is_made_anew(rig: Rig, damage: Any) -> None:
     repo = rig.repo(main_py="one")
     rig.deploy(repo.url)
-    damage(rig.clone)
+    damage(rig.kept)
     repo.commit({"main.py": "two"})
 
     deployed = rig.deploy(repo.url)
 
     assert deployed.commit == repo.head
     assert rig.text() == "two"
-    assert git(rig.clone, "status", "--porcelain", "--untracked-files=no") == ""
+    assert rig.git("status", "--porcelain", "--untracked-files=no") == ""
 
 
 def test_a_folder_that_no_worker_made_is_moved_aside_and_not_deleted(rig: Rig) -> None:
@@ -332,7 +375,7 @@ def test_the_repository_around_the_deployment_folder_is_never_touched(rig: Rig) 
     before = {path: path.stat().st_mtime_ns for path in (rig.deployment / ".git").rglob("*")}
 
     rig.deploy(repo.url)
-    (rig.clone / ".git" / "HEAD").write_text("nonsense")
+    (rig.git_dir / "HEAD").write_text("nonsense")
     repo.commit({"main.py": "two"})
     rig.deploy(repo.url)
 
@@ -397,12 +440,12 @@ def test_workers_that_deploy_into_one_folder_at_once_wait_for_each_other_and_all
 
     with rig.gated_git("fetch") as let_go:
         first = rig.start(repo.url, code_only=True)
-        wait.until((rig.folder / "there").exists, 20, "the first to fetch")
+        wait.until((rig.folder / "there").exists, 60, "the first to fetch")
         second = gevent.spawn(rig.deploy, repo.url)
-        wait.until(lambda: rig.logged("deploy.waiting_for_lock"), 20, "the second to wait")
+        wait.until(lambda: rig.logged("deploy.waiting_for_lock"), 60, "the second to wait")
         third = rig.start(repo.url, code_only=True)
         let_go()
-        said = [first.communicate(timeout=60)[0], third.communicate(timeout=60)[0]]
+        said = [first.communicate(timeout=90)[0], third.communicate(timeout=90)[0]]
 
     assert second.get(timeout=60).commit == repo.head
     assert (first.returncode, third.returncode) == (0, 0), said
@@ -410,7 +453,7 @@ def test_workers_that_deploy_into_one_folder_at_once_wait_for_each_other_and_all
     assert rig.steps("code") == ["update"]
     assert "step=clone" in said[0]
     assert len(rig.files()) == 50
-    assert git(rig.clone, "status", "--porcelain") == ""
+    assert rig.git("status", "--porcelain") == "?? .venv"
 
 
 @pytest.mark.parametrize(
@@ -434,49 +477,78 @@ def test_a_worker_killed_while_git_runs_leaves_nothing_that_the_next_cannot_mend
         repo.commit({f"f{n}.py": f"other {n}\n" for n in range(40)})
     with rig.gated_git(moment, then="exit 1") as let_go:
         killed = rig.start(repo.url, code_only=True)
-        wait.until((rig.folder / "there").exists, 20, f"git {moment}")
+        wait.until((rig.folder / "there").exists, 60, f"git {moment}")
         killed.send_signal(signal.SIGKILL)
-        killed.communicate(timeout=20)
+        killed.communicate(timeout=90)
         let_go()
 
     deployed = rig.deploy(repo.url)
 
     assert deployed.commit == repo.head
     assert len(rig.files()) == 50
-    assert git(rig.clone, "status", "--porcelain") == ""
-    assert sorted(path.name for path in rig.deployment.iterdir()) == [".inference.lock", "inference"]
+    assert rig.git("status", "--porcelain") == "?? .venv"
+    assert rig.left() == WHOLE
 
 
 def test_a_worker_killed_while_files_are_written_leaves_a_mix_that_the_next_mends(rig: Rig) -> None:
     repo = rig.repo(**{f"f{n}_py": f"text {n}\n" for n in range(50)})
     rig.deploy(repo.url)
     repo.commit({f"f{n}.py": f"other {n}\n" for n in range(50)})
-    half = f"printf half > {rig.clone}/f3.py; : > {rig.clone}/.git/index.lock; exit 1"
+    half = f"printf half > {rig.clone}/f3.py; : > {rig.git_dir}/index.lock; exit 1"
     with rig.gated_git("checkout", then=half) as let_go:
         killed = rig.start(repo.url, code_only=True)
-        wait.until((rig.folder / "there").exists, 20, "git checkout")
+        wait.until((rig.folder / "there").exists, 60, "git checkout")
         killed.send_signal(signal.SIGKILL)
-        killed.communicate(timeout=20)
+        killed.communicate(timeout=90)
         let_go()
-        wait.until((rig.clone / ".git" / "index.lock").exists, 20, "the half of it")
+        wait.until((rig.git_dir / "index.lock").exists, 60, "the half of it")
 
     rig.deploy(repo.url)
 
     assert {rig.text(f"f{n}.py") for n in range(50)} == {f"other {n}\n" for n in range(50)}
     assert rig.steps("code") == ["clone", "update"]
-    assert rig.logged("deploy.clone_anew") == []
+    assert rig.logged("deploy.recloned") == []
 
 
-def test_a_worker_killed_while_it_exchanges_clones_leaves_nothing_that_the_next_cannot_mend(rig: Rig) -> None:
+@pytest.mark.parametrize("step", range(1, 5))
+def test_a_worker_killed_while_it_exchanges_clones_leaves_nothing_that_the_next_cannot_mend(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    repo, other = rig.repo(main_py="one"), rig.repo("other", main_py="two")
+    rig.deploy(repo.url)
+    (rig.clone / "left-by-the-task").touch()
+    renamed, rename = itertools.count(1), Path.rename
+
+    def killed(path: Path, to: Path) -> Path:
+        if path.parent == rig.deployment and next(renamed) == step:
+            raise KeyboardInterrupt
+        return rename(path, to)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", killed)
+        with pytest.raises(KeyboardInterrupt):
+            rig.deploy(other.url)
+
+    deployed = rig.deploy(other.url)
+
+    assert rig.text() == "two"
+    assert rig.left() == WHOLE
+    assert deployed.notes == ()
+
+
+def test_a_deployment_of_an_earlier_version_is_replaced(rig: Rig) -> None:
     repo = rig.repo(main_py="one")
-    rig.deploy(repo.url)
-    shutil.copytree(rig.clone, rig.deployment / ".inference.new")
-    rig.clone.rename(rig.deployment / ".inference.old")
+    git(rig.folder, "clone", "--quiet", repo.url, str(rig.clone))
+    record = {"url": repo.url, "ref": "main", "code_path": "", "commit": repo.head}
+    (rig.clone / ".git" / "runqy.json").write_text(json.dumps(record))
+    (rig.clone / ".venv").mkdir()
 
-    rig.deploy(repo.url)
+    deployed = rig.deploy(repo.url)
 
-    assert rig.text() == "one"
-    assert sorted(path.name for path in rig.deployment.iterdir()) == [".inference.lock", "inference"]
+    assert deployed.notes == ()
+    assert not (rig.clone / ".git").exists()
+    assert (rig.clone / ".venv").readlink() == rig.venv
+    assert rig.left() == WHOLE
 
 
 @pytest.mark.parametrize("parent", ["", "../x", "a/b", ".hidden", "-rf"])
@@ -484,3 +556,18 @@ def test_a_queue_whose_name_leads_elsewhere_is_refused(rig: Rig, parent: str) ->
     with pytest.raises(DeploymentError, match="cannot name a folder"):
         rig.deployer().deploy(parent, DeploymentSpec("https://x.test/r.git", "main", "python"), None)
     assert not rig.deployment.exists()
+
+
+def test_a_start_command_that_cannot_work_is_refused_at_deployment_and_not_by_five_restarts(
+    rig: Rig,
+) -> None:
+    repo = rig.repo(run_sh="#!/bin/sh\nexec python main.py\n")
+
+    with pytest.raises(DeploymentRejected, match=r"startup_cmd: \./run\.sh is not executable"):
+        rig.deploy(repo.url, spec={"startup_cmd": "./run.sh"})
+    with pytest.raises(DeploymentRejected, match=r"startup_cmd: cd is a command of shells"):
+        rig.deploy(repo.url, spec={"startup_cmd": "cd src && python main.py"})
+
+    odd = rig.deploy(repo.url, spec={"startup_cmd": "python main.py 2>&1"})
+    assert "2>&1 is passed to the program as it stands" in odd.notes[0]
+    assert rig.logged("deploy.odd_command")[0]["log_level"] == "warning"

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from appliance.exits import Exit
-from harness import asynq, wait
-from harness.asynq import NewTask
-from harness.runtimes.process import WorkerProcess
+from harness import wait
+from harness.queue import asynq
+from harness.queue.asynq import NewTask
+from harness.sandbox.runtimes.process import WorkerProcess
 from tests.integration.world import QUEUE, World
 
 HANDLER = """
@@ -32,7 +33,7 @@ def serving(world: World) -> WorkerProcess:
     world.serve({"main.py": HANDLER})
     worker = world.worker(RUNQY_RETRY_BASE_DELAY="1h", RUNQY_ACTIVE_TIMEOUT="90s")
     world.running(worker)
-    wait.until(lambda: world.heartbeats()[0]["status"] == "running", 10, "the heartbeat", worker.tail)
+    wait.until(lambda: world.heartbeats()[0]["status"] == "running", 60, "the heartbeat", worker.tail)
     return worker
 
 
@@ -73,7 +74,7 @@ def test_tasks_that_ended_or_wait_for_a_retry_say_so(world: World, serving: Work
 
 def test_running_and_waiting_tasks_say_where_they_are(world: World, serving: WorkerProcess) -> None:
     (running, second, third) = world.seed(3, {"s": 60})
-    wait.until(lambda: asynq.where_is(world.db, QUEUE, running) == "active", 20, "the run", serving.tail)
+    wait.until(lambda: asynq.where_is(world.db, QUEUE, running) == "active", 60, "the run", serving.tail)
     (beat,) = world.heartbeats()
 
     facts = explained(serving, running)
@@ -91,12 +92,12 @@ def test_running_and_waiting_tasks_say_where_they_are(world: World, serving: Wor
     world.db.delete(asynq.key(QUEUE, "paused"))
 
     serving.signal(signal.SIGTSTP)
-    wait.until(lambda: world.heartbeats()[0]["status"] == "quiet", 10, "the heartbeat", serving.tail)
+    wait.until(lambda: world.heartbeats()[0]["quiet"] == "1", 60, "the heartbeat", serving.tail)
     assert "are quiet (SIGTSTP)" in explained(serving, second)["why"]
 
     # Its worker dies without a word: as soon as that shows, the lease is what it waits for.
     serving.kill()
-    serving.wait(10)
+    serving.wait(60)
     world.db.delete(asynq.worker_key(beat["worker_id"]))
     why = explained(serving, running)["why"]
     assert why.startswith(f"its worker {beat['worker_id']} is dead or cut off: when its lease expires in ")
@@ -142,6 +143,7 @@ def test_a_lost_a_broken_and_an_unknown_task(world: World, serving: WorkerProces
         "task_id": "nobody",
         "found": [],
         "looked_in": ["inference.default"],
+        "unreadable": [],
     }
     assert sorted(world.db.keys("*")) == before
 

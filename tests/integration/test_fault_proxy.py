@@ -22,7 +22,7 @@ from harness.faults.proxy import FaultProxy
 from harness.faults.refuse import Refuse
 from harness.faults.reset import ResetConnections
 from harness.faults.stall import Stall
-from harness.redis import RedisServer
+from harness.sandbox.redis import RedisServer
 
 REQUEST, REPLY = frozenset({Direction.REQUEST}), frozenset({Direction.REPLY})
 
@@ -93,7 +93,7 @@ def test_without_a_fault_bytes_pass_unchanged_and_so_does_the_end_of_the_stream(
         sender.join()
         connection.shutdown(socket.SHUT_WR)
         assert connection.recv(1) == b""
-    wait.until(lambda: proxy.connections == 0, 5, "the connection to be forgotten")
+    wait.until(lambda: proxy.connections == 0, 60, "the connection to be forgotten")
 
 
 @pytest.mark.parametrize(("directions", "times"), [(REQUEST, 1), (REPLY, 1), (REQUEST | REPLY, 2)])
@@ -102,19 +102,27 @@ def test_latency_is_added_in_its_directions_and_ends_with_the_fault(
 ) -> None:
     with connect(proxy) as connection:
         ask(connection)
-        with proxy.holding(Latency(0.15, directions)):
-            assert 0.15 * times <= ask(connection) < 0.15 * times + 0.14
-        assert ask(connection) < 0.1
+        with proxy.holding(Latency(0.5, directions)):
+
+            def as_much() -> bool:
+                took_s = ask(connection)
+                assert took_s >= 0.5 * times
+                # Once more would be another direction. What a busy machine adds, it does not add always.
+                return took_s < 0.5 * (times + 1)
+
+            wait.until(as_much, 60, f"{times} × the latency", fatal=(AssertionError,))
+        wait.until(lambda: ask(connection) < 0.5, 60, "no latency")
 
 
 def test_latency_delays_a_stream_as_a_whole_and_does_not_thin_it(proxy: FaultProxy) -> None:
-    with connect(proxy) as connection, proxy.holding(Latency(0.2, REPLY)):
+    with connect(proxy) as connection, proxy.holding(Latency(1.0, REPLY)):
         begun_s = time.monotonic()
         for _ in range(20):
             connection.sendall(b"x" * 1_000)
             time.sleep(0.005)
         receive(connection, 20_000)
-        assert 0.2 <= time.monotonic() - begun_s < 0.7
+        # One chunk after the other, each with its own latency, would take 20 s.
+        assert 1.0 <= time.monotonic() - begun_s < 15
 
 
 def test_jitter_differs_from_chunk_to_chunk_keeps_the_order_and_is_the_same_for_the_same_seed(
@@ -124,20 +132,23 @@ def test_jitter_differs_from_chunk_to_chunk_keeps_the_order_and_is_the_same_for_
         with connect(through) as connection:
             return [ask(connection, f"{n:04}".encode()) for n in range(8)]
 
-    proxy.set(Jitter(0.08))
+    most_s = 0.3
+    proxy.set(Jitter(most_s))
     first = trips(proxy)
     with FaultProxy(("127.0.0.1", echo.server_address[1]), seed=7) as again:
-        again.set(Jitter(0.08))
+        again.set(Jitter(most_s))
         second = trips(again)
 
-    assert max(first) - min(first) > 0.02
-    assert max(first) < 0.16 + 0.15
-    assert [round(b - a, 1) for a, b in zip(first, second, strict=True)] == [0.0] * 8
+    assert max(first) - min(first) > most_s / 4
+    # Both directions have it. Two trips of a seed differ by what the machine takes, not by chance.
+    assert max(first) < 2 * most_s + 0.5
+    assert second == pytest.approx(first, abs=most_s / 2)
 
 
 def test_bandwidth_lets_so_many_bytes_a_second_pass(proxy: FaultProxy) -> None:
     with connect(proxy) as connection, proxy.holding(Bandwidth(100_000, REPLY)):
-        assert 0.45 <= ask(connection, b"x" * 50_000) < 0.9
+        # Both directions would take 2 s.
+        assert 0.95 <= ask(connection, b"x" * 100_000) < 1.9
 
 
 def test_a_reset_ends_idle_connections_at_once_and_new_ones_while_it_lasts(proxy: FaultProxy) -> None:
@@ -202,7 +213,7 @@ def test_a_connection_is_cut_after_so_many_bytes(echo: Echo, proxy: FaultProxy) 
         connection.sendall(b"0123456789abcdef")
         with pytest.raises(ConnectionResetError):
             receive(connection, 16)
-    wait.until(lambda: echo.heard == b"0123456789", 5, "what came before the cut", lambda: str(echo.heard))
+    wait.until(lambda: echo.heard == b"0123456789", 60, "what came before the cut", lambda: str(echo.heard))
 
 
 def test_a_lost_reply_means_the_request_was_carried_out_and_the_connection_is_gone(tmp_path) -> None:
@@ -236,7 +247,7 @@ def test_a_server_that_is_gone_means_a_reset_and_a_stop_ends_everything(echo: Ec
         proxy.set(Stall(), Latency(60))
         held.sendall(b"never")
         begun_s = time.monotonic()
-    assert time.monotonic() - begun_s < 2
+    assert time.monotonic() - begun_s < 30
     assert held.recv(1) == b""
     held.close()
     echo.shutdown()

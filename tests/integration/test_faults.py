@@ -15,8 +15,8 @@ import redis
 from harness import wait
 from harness.faults import clock, disk, processes
 from harness.faults import redis as redis_faults
-from harness.redis import RedisServer
-from harness.runtimes.process import WorkerProcess
+from harness.sandbox.redis import RedisServer
+from harness.sandbox.runtimes.process import WorkerProcess
 
 TICKER = "import sys, time\nwhile True:\n    print(time.monotonic(), flush=True)\n    time.sleep(0.01)\n"
 
@@ -37,18 +37,18 @@ def db(server: RedisServer) -> Iterator[redis.Redis]:
 @pytest.fixture
 def ticking(tmp_path: Path) -> Iterator[WorkerProcess]:
     with WorkerProcess([sys.executable, "-c", TICKER], {}, tmp_path) as worker:
-        wait.until(worker.log_text, 10, "the first tick")
+        wait.until(worker.log_text, 60, "the first tick")
         yield worker
 
 
 def test_a_process_that_is_stopped_does_nothing_until_it_goes_on(ticking: WorkerProcess) -> None:
     with processes.stopped(ticking.pid):
         stands = psutil.Process(ticking.pid)
-        wait.until(lambda: stands.status() == psutil.STATUS_STOPPED, 5, "it to stand still")
+        wait.until(lambda: stands.status() == psutil.STATUS_STOPPED, 60, "it to stand still")
         seen = ticking.log_text()
         time.sleep(0.1)
         assert ticking.log_text() == seen
-    wait.until(lambda: ticking.log_text() != seen, 5, "it to go on")
+    wait.until(lambda: ticking.log_text() != seen, 60, "it to go on")
 
 
 def test_a_task_process_is_told_from_others_by_its_command_line_and_killed_alone(tmp_path: Path) -> None:
@@ -56,9 +56,9 @@ def test_a_task_process_is_told_from_others_by_its_command_line_and_killed_alone
     parent = f"import subprocess, sys; subprocess.run([sys.executable, 'main.py'], cwd={str(tmp_path)!r})"
     parent += "; import time; time.sleep(60)"
     with WorkerProcess([sys.executable, "-c", parent], {}, tmp_path) as worker:
-        (victim,) = wait.until(lambda: processes.task_processes(worker, ["main.py"]), 10, "the task process")
+        (victim,) = wait.until(lambda: processes.task_processes(worker, ["main.py"]), 60, "the task process")
         processes.kill(victim)
-        wait.until(lambda: not processes.task_processes(worker, ["main.py"]), 5, "its end")
+        wait.until(lambda: not processes.task_processes(worker, ["main.py"]), 60, "its end")
         assert worker.exit_status is None
         processes.kill(victim)  # gone already: nothing happens
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.catalogue import handler_files
-from harness.diary import Diary
+from harness.evidence.diary import Diary
+from harness.sandbox.handlers import handler_files
 
 TASK = {"task_id": "t1", "type": "k", "payload": {}, "retry_count": 0, "max_retry": 3, "queue": "q.default"}
 
@@ -101,7 +101,7 @@ def test_a_diary_on_stderr_is_read_from_any_log_that_has_it(tmp_path: Path) -> N
     lines = done.stderr.splitlines()
     assert all(line.startswith("DIARY {") for line in lines)
     log = ["something else", *(f"12:00 worker: {line}" for line in lines), "DIARY of a madman"]
-    events = [{"event": "child.output", "text": line} for line in lines] + [{"event": "child.ready"}]
+    events = [{"event": "process.output", "text": line} for line in lines] + [{"event": "process.ready"}]
     diary = Diary.of_lines(log)
     assert [entry.event for entry in diary.entries] == ["start", "ready", "begin", "end", "exit"]
     assert Diary.of_events(events) == diary

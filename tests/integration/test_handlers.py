@@ -14,18 +14,20 @@ from typing import Any
 import pytest
 
 from appliance.exits import Exit
-from harness import asynq, catalogue, cli, wait
-from harness.asynq import NewTask, StoredTask
-from harness.catalogue import handler_files
-from harness.diary import Diary
-from harness.repo import make_repo
-from harness.sdk import sdk_requirement
+from harness import cli, wait
+from harness.evidence.diary import Diary
+from harness.queue import asynq
+from harness.queue.asynq import NewTask, StoredTask
+from harness.sandbox import handlers as catalogue
+from harness.sandbox.handlers import handler_files
+from harness.sandbox.repo import make_repo
+from harness.sandbox.sdk import sdk_requirement
 from harness.server.config import QueueConfig
 from tests.integration import world as worlds
 
 SECRET = "the-vaults-own-words"
 #: Seconds until every case is as it is stated to become, deployment of all included.
-PATIENCE_S = 90
+PATIENCE_S = 240
 
 
 @dataclass(frozen=True)
@@ -118,8 +120,8 @@ CASES = (
          settings={"HANDLER_DESCRIPTORS": "20", "HANDLER_LIMIT": "40"}, error="Too many open files"),
     # Output
     Case("garbage"),
-    Case("long_line"),
-    Case("stderr_flood"),
+    Case("long_line", settings={"HANDLER_MEGABYTES": "5"}),
+    Case("stderr_flood", settings={"HANDLER_MEGABYTES": "5"}),
     Case("log_flood"),
     Case("invalid_utf8", ("archived", "completed"), [{}, {"good": True}], task=ONE_RETRY, error="UTF-8"),
     Case("not_a_number", ("archived", "completed"), [{}, {"good": True}], task=ONE_RETRY, error="NaN"),
@@ -147,7 +149,7 @@ class Evidence:
 
     def said(self, event: str, case: Case) -> list[dict[str, Any]]:
         return [
-            entry for entry in self.events if (entry["event"], entry.get("queue")) == (event, case.parent)
+            entry for entry in self.events if (entry["event"], entry.get("parent")) == (event, case.parent)
         ]
 
     def about(self, case: Case) -> str:
@@ -177,10 +179,10 @@ def evidence(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Evidence]:
             RUNQY_PROCESS_STOP_GRACE="1s",
             RUNQY_SHUTDOWN_TIMEOUT="2s",
         )
-        world.event(worker, "worker.running")
 
         def unsettled() -> list[str]:
-            given_up = {event["queue"] for event in worker.log_events() if event["event"] == "child.degraded"}
+            degraded = [event for event in worker.log_events() if event["event"] == "process.degraded"]
+            given_up = {event["parent"] for event in degraded}
             return [
                 case.parent
                 for case in CASES
@@ -196,7 +198,7 @@ def evidence(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Evidence]:
             wait.until(lambda: not unsettled(), PATIENCE_S, "all cases")
         found.heartbeat_problems = world.server.heartbeat_problems()
         worker.terminate()
-        found.exit_status = worker.wait(20)
+        found.exit_status = worker.wait(60)
         for case in CASES:
             tasks_now = [asynq.get_task(world.db, case.sub_queue, each) for each in found.ids[case.parent]]
             found.tasks[case.parent] = [task for task in tasks_now if task is not None]
@@ -206,7 +208,7 @@ def evidence(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Evidence]:
         yield found
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.parent)
 def test_what_comes_of_a_handler_is_what_it_states(evidence: Evidence, case: Case) -> None:
     about = evidence.about(case)
@@ -227,10 +229,10 @@ def test_what_comes_of_a_handler_is_what_it_states(evidence: Evidence, case: Cas
             assert {name: task.result[name] for name in case.result} == case.result, about
         elif case.result is not None:
             assert task.result == case.result, about
-    crashes = evidence.said("child.crashed", case)
+    crashes = evidence.said("process.crashed", case)
     assert bool(crashes) == (case.exits is not None), about
     assert [crash for crash in crashes if str(case.exits) not in str(crash)] == [], about
-    assert bool(evidence.said("child.degraded", case)) == case.gives_up, about
+    assert bool(evidence.said("process.degraded", case)) == case.gives_up, about
 
 
 def test_every_handler_has_its_case() -> None:
@@ -245,7 +247,7 @@ def test_the_worker_beats_as_it_should_ends_well_and_leaves_no_process(evidence:
 
 def test_a_process_that_ignores_sigterm_was_asked_and_then_killed(evidence: Evidence) -> None:
     (case,) = (case for case in CASES if case.handler == "ignore_sigterm")
-    (ended,) = evidence.said("child.exited", case)
+    (ended,) = evidence.said("process.exited", case)
     assert "SIGKILL" in ended["exit"]
     pid = evidence.diary.about(evidence.ids[case.parent][0])[0].pid
     assert [entry.more for entry in evidence.diary.of("ignored") if entry.pid == pid] == [
@@ -256,7 +258,7 @@ def test_a_process_that_ignores_sigterm_was_asked_and_then_killed(evidence: Evid
 def test_answers_that_belong_to_no_task_are_logged_once(evidence: Evidence) -> None:
     for case in CASES:
         expected = int(case.handler in {"unknown_id", "duplicate_answers"})
-        assert len(evidence.said("child.answer_ignored", case)) == expected, case.parent
+        assert len(evidence.said("process.answer_ignored", case)) == expected, case.parent
 
 
 def test_no_secret_that_was_printed_is_anywhere(evidence: Evidence) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import redis
 
-from harness import asynq
-from harness.asynq import NewTask
-from harness.redis import RedisServer
+from harness.queue import asynq
+from harness.queue.asynq import NewTask
+from harness.sandbox.redis import RedisServer
 
 Q = "inference.high"
 

@@ -1,6 +1,7 @@
 """``runqy-harness serve`` and ``enqueue`` as programs: what they print, do, refuse and leave behind."""
 
 import json
+import os
 import re
 import shlex
 import signal
@@ -16,11 +17,13 @@ import pytest
 import redis
 import yaml
 
-from harness import asynq, wait
-from harness.redis import RedisServer
-from harness.runtimes.process import WorkerProcess
+from harness import wait
+from harness.queue import asynq, wire
+from harness.sandbox.redis import RedisServer
+from harness.sandbox.runtimes.process import WorkerProcess
 from harness.server.config import QueueConfig
 from harness.server.fake import FakeServer
+from tests.integration.closed_pipe import closed_pipe
 from tests.integration.program import HARNESS, Program, program
 
 ROOT = Path(__file__).parents[2]
@@ -32,7 +35,7 @@ def printed_variables(serving: Program) -> dict[str, str]:
     """The line that starts a worker, as a shell would take it apart."""
     (line,) = (line for line in serving.out.splitlines() if "RUNQY_API_KEY=" in line)
     *variables, command = shlex.split(line)
-    assert command == "runqy-appliance"
+    assert Path(command).name == "runqy-appliance"
     return dict(variable.split("=", 1) for variable in variables)
 
 
@@ -90,6 +93,10 @@ def test_serve_says_how_to_start_a_worker_and_to_send_a_task_and_leaves_nothing(
         host, port = registered.json()["redis"]["addr"].split(":")
         assert asynq.get_pending(redis.Redis(host, int(port)), Q) == sent.stdout.split()
 
+        # and the page shows it, without a key: the server's is one that everybody knows
+        (page,) = re.findall(r"^  page    (\S+)$", serving.out, re.MULTILINE)
+        assert sent.stdout.strip()[:13] in httpx.get(page, trust_env=False).text
+
         # and a signal ends everything
         assert serving.leftovers() != []
         assert serving.end(number) == 0, serving.said()
@@ -109,6 +116,147 @@ def test_a_real_worker_started_with_the_printed_line_answers_a_task(tmp_path: Pa
     answers = [json.loads(line) for line in done.stdout.splitlines()]
     assert [answer["result"]["echo"] for answer in answers] == [{"n": 1}] * 3
     assert {(answer["state"], answer["error"]) for answer in answers} == {("completed", None)}
+
+
+def test_what_is_printed_can_be_pasted_whatever_keys_and_sub_queues_there_are(
+    tmp_path: Path, code: Path
+) -> None:
+    """A queue with sub-queues has no default one; a shell takes keys apart."""
+    keys = ("--worker-key", "a'$b", "--client-key", "x $y")
+    queues = ("--sub-queue", "high:5", "--sub-queue", "low:1")
+    with program(tmp_path / "run", "serve", "--port=0", str(code), *keys, *queues) as serving:
+        serving.shows(READY)
+
+        registered = register(serving)
+        (line,) = (line for line in serving.out.splitlines() if "runqy-harness enqueue" in line)
+        pasted = line.replace(" --wait", "")
+        sent = subprocess.run(["sh", "-c", pasted], capture_output=True, text=True, check=False, timeout=60)
+
+        assert registered.status_code == 200
+        assert sent.returncode == 0, sent.stderr
+        host, port = registered.json()["redis"]["addr"].split(":")
+        assert asynq.get_pending(redis.Redis(host, int(port)), "inference.high") == sent.stdout.split()
+
+        told = r"^  page    (\S+) \(the client key is the password\)$"
+        (page,) = re.findall(told, serving.out, re.MULTILINE)
+        answers = [httpx.get(page, auth=auth, trust_env=False) for auth in (None, ("", "x $y"))]
+        assert [answer.status_code for answer in answers] == [401, 200]
+
+
+def test_what_is_printed_works_behind_a_proxy(
+    tmp_path: Path, code: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A proxy does not reach this machine; one that is no HTTP proxy must not matter either."""
+    for name in ("http_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HTTP_PROXY", "socks5://127.0.0.1:1")
+    monkeypatch.setenv("NO_PROXY", "fe80::/10")
+    with program(tmp_path / "run", "serve", "--port=0", str(code)) as serving:
+        serving.shows(READY)
+
+        (line,) = (line for line in serving.out.splitlines() if "runqy-harness enqueue" in line)
+        sent = harness(*(word for word in shlex.split(line)[1:] if word != "--wait"))
+
+        assert printed_variables(serving)["NO_PROXY"] == "fe80::/10,127.0.0.1"
+        assert sent.returncode == 0, sent.stderr
+
+
+def test_a_key_log_that_cannot_be_written_is_named_where_a_server_is_asked() -> None:
+    env = {**os.environ, "SSLKEYLOGFILE": "/nonexistent/keys"}
+
+    done = harness("watch", "--server", "http://127.0.0.1:1", "--for", "1", env=env)
+
+    said = "runqy-harness watch: SSLKEYLOGFILE='/nonexistent/keys': No such file or directory\n"
+    assert (done.returncode, done.stderr) == (1, said)
+
+
+def test_the_example_handlers_need_nothing_of_this_machine_and_no_index(tmp_path: Path) -> None:
+    """So that a worker in a container, or one without a way to an index, can have them too."""
+    with program(tmp_path / "run", "serve", "--port=0", "--handler=echo") as serving:
+        serving.shows(READY)
+        url = register(serving).json()["deployment"]["git_url"]
+
+        subprocess.run(["git", "clone", "--quiet", url, str(tmp_path / "clone")], check=True)
+
+    assert not (tmp_path / "clone" / "requirements.txt").exists()
+    imported = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", "import sys; sys.path.insert(0, '.'); import runqy_python, main"],
+        cwd=tmp_path / "clone",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert imported.returncode == 0, imported.stderr
+
+
+# Pipes -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["certify", "--help"], ["handlers"]])
+def test_a_reader_that_has_gone_and_a_full_device_end_a_command_without_a_traceback(
+    tmp_path: Path, arguments: list[str]
+) -> None:
+    piped = closed_pipe([*HARNESS, *arguments], tmp_path, os.environ)
+    with Path("/dev/full").open("wb") as full:
+        lost = subprocess.run(
+            [*HARNESS, *arguments], stdout=full, stderr=subprocess.PIPE, check=False, timeout=60
+        )
+
+    assert piped == (128 + signal.SIGPIPE, b"")
+    assert lost.returncode == 1
+    assert lost.stderr == b"runqy-harness: standard output: No space left on device\n"
+
+
+def test_a_command_that_works_on_ends_what_it_started_when_its_reader_goes(tmp_path: Path) -> None:
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    env = {**os.environ, "TMPDIR": str(temporary)}
+    certify = subprocess.Popen(
+        [*HARNESS, "certify", "--handler", "raw_echo", "--payload", "{}"],
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert certify.stdout is not None
+    certify.stdout.readline()
+    certify.stdout.close()
+
+    status = certify.wait(120)
+
+    assert certify.stderr is not None
+    assert (status, certify.stderr.read()) == (128 + signal.SIGPIPE, b"")
+    assert list(temporary.iterdir()) == []
+
+
+def test_a_server_goes_on_when_its_lines_are_read_no_more(tmp_path: Path, code: Path) -> None:
+    serving = subprocess.Popen(
+        [*HARNESS, "serve", "--port=0", str(code)],
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert serving.stdout is not None
+        lines = [serving.stdout.readline()]
+        while not lines[-1].startswith(READY):
+            lines.append(serving.stdout.readline())
+        serving.stdout.close()
+        url = next(line.split()[1] for line in lines if line.startswith("  server "))
+        body = {"queue": "inference", "hostname": "h", "os": "linux", "version": "1"}
+        headers = {"Authorization": "Bearer dev-key"}
+
+        answers = [
+            httpx.post(
+                f"{url}/worker/register", json=body, headers=headers, trust_env=False, timeout=60
+            ).status_code
+            for _ in range(2)
+        ]
+
+        assert answers == [200, 200]
+    finally:
+        serving.terminate()
+        assert serving.wait(60) == 0
 
 
 def test_a_folder_that_changed_is_served_anew_to_the_next_worker(tmp_path: Path, code: Path) -> None:
@@ -168,7 +316,6 @@ def test_every_option_of_a_queue_reaches_the_worker(tmp_path: Path) -> None:
         "--startup-cmd=python -m task",
         "--startup-timeout=7",
         "--no-results",
-        "--requirements=req.txt",
         "--code-path=sub",
         "--branch=v1",
         "--vault=A=1",
@@ -188,7 +335,6 @@ def test_every_option_of_a_queue_reaches_the_worker(tmp_path: Path) -> None:
         "mode": "one_shot",
         "startup_timeout_secs": 7,
         "redis_storage": False,
-        "requirements_file": "req.txt",
         "vaults": ["local"],
     }
     assert (beta["vaults"], beta["git_token"]) == ({"A": "1", "B": "x=y"}, "t")
@@ -199,7 +345,7 @@ def test_a_redis_that_starts_later_is_waited_for(tmp_path: Path, code: Path) -> 
     with RedisServer(tmp_path / "redis") as own:
         own.stop()
         with program(tmp_path / "run", "serve", "--port=0", f"--redis-url={own.url}", str(code)) as serving:
-            wait.until(lambda: any((tmp_path / "run" / "tmp").iterdir()), 10, "its start", serving.said)
+            wait.until(lambda: any((tmp_path / "run" / "tmp").iterdir()), 60, "its start", serving.said)
             assert READY not in serving.out
             own.start()
             serving.shows(READY)
@@ -209,7 +355,8 @@ def test_a_redis_that_starts_later_is_waited_for(tmp_path: Path, code: Path) -> 
 def test_a_redis_that_never_answers_is_an_error_without_its_password(
     tmp_path: Path, code: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from harness import cli, serve
+    from harness import cli
+    from harness.dev import serve
 
     monkeypatch.setattr(serve, "REDIS_PATIENCE_S", 0.1)
     monkeypatch.setattr(cli.signal, "signal", lambda *_: None)
@@ -259,8 +406,8 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path, code: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ("", ["no command", "demo, serve, enqueue"]),
-        ("frob", ["'frob'", "demo, serve, enqueue"]),
+        ("", ["no command", "demo, init, dev, test, serve"]),
+        ("frob", ["'frob'", "demo, init, dev, test, serve"]),
         ("serve", ["FOLDER", "--repo", "--handler"]),
         ("serve . --port x", ["--port", "'x'", "0 to 65535"]),
         ("serve . --port 65536", ["--port", "'65536'", "0 to 65535"]),
@@ -377,11 +524,10 @@ class Answering:
         task = asynq.get_task(self._db, Q, task_id)
         assert task is not None
         payload = json.loads(task.message["payload"])
-        outcome = (
-            {"state": "archived", "error_msg": payload["fail"]}
-            if "fail" in payload
-            else {"state": "completed", "result": json.dumps({"got": payload})}
-        )
+        outcome: dict[str, Any] = {"state": "completed", "result": json.dumps({"got": payload})}
+        if "fail" in payload:
+            failed = wire.encode({**task.message, "error_msg": payload["fail"]})
+            outcome = {"state": "archived", "msg": failed}
         self._db.hset(asynq.task_key(Q, task_id), mapping=outcome)
 
 
@@ -448,7 +594,7 @@ def test_a_task_whose_result_is_not_kept_does_not_make_it_wait_for_ever(
     def forget() -> bool:
         return any(db.delete(key) for key in db.scan_iter(asynq.task_key(Q, "*")))
 
-    thread = threading.Thread(target=lambda: wait.until(forget, 30, "a task to forget"), daemon=True)
+    thread = threading.Thread(target=lambda: wait.until(forget, 60, "a task to forget"), daemon=True)
     thread.start()
     done = enqueue("--wait", "{}")
     thread.join()
@@ -471,7 +617,7 @@ def test_server_and_key_come_from_the_environment(server: FakeServer, db: redis.
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--queue=training"], ["training", "inference"]),
+        (["--queue=training"], ["training", "not found"]),
         (["--key=wrong"], ["Authentication"]),
         (["--server=http://127.0.0.1:9"], ["http://127.0.0.1:9", "refused"]),
     ],
@@ -491,7 +637,7 @@ def test_an_interrupted_wait_ends_at_once_with_the_signals_status(
 ) -> None:
     arguments = ("--server", server.url, "--key", server.client_key, "--queue=inference", "--wait", "{}")
     with program(tmp_path / "run", "enqueue", *arguments) as waiting:
-        wait.until(lambda: asynq.get_pending(db, Q), 10, "the task", waiting.said)
-        wait.until(lambda: len(server.requests) > 1, 10, "it to wait", waiting.said)
+        wait.until(lambda: asynq.get_pending(db, Q), 60, "the task", waiting.said)
+        wait.until(lambda: len(server.requests) > 1, 60, "it to wait", waiting.said)
 
         assert waiting.end(signal.SIGINT) == 128 + signal.SIGINT

@@ -13,11 +13,13 @@ from pathlib import Path
 import pytest
 import redis
 
-from harness import asynq, wait
-from harness.asynq import NewTask
-from harness.redis import RedisServer
+from harness import wait
+from harness.queue import asynq
+from harness.queue.asynq import NewTask
+from harness.sandbox.redis import RedisServer
 from harness.server.config import QueueConfig
 from harness.server.fake import FakeServer
+from harness.server.keys import Keys
 from tests.integration.program import HARNESS, program
 
 Q = "inference.default"
@@ -38,7 +40,7 @@ def db(redis_server: RedisServer) -> redis.Redis:
 @pytest.fixture
 def server(redis_server: RedisServer) -> Iterator[FakeServer]:
     queue = QueueConfig(name="inference", git_url="unused://")
-    with FakeServer(redis_server.url, [queue], client_key=KEY, admin_key=KEY) as running:
+    with FakeServer(redis_server.url, [queue], keys=Keys(client=KEY, admin=KEY)) as running:
         yield running
 
 
@@ -51,7 +53,8 @@ def harness(server: FakeServer, *arguments: str) -> subprocess.CompletedProcess[
 
 def put(db: redis.Redis, state: str, **fields: str) -> str:
     """A task that is in ``state``."""
-    task = NewTask({"n": 1})
+    # The server tells errors from the message.
+    task = NewTask({"n": 1}, message={"error_msg": fields.get("error_msg", "")})
     asynq.write_lookup(db, Q, task.id)
     if state == "pending":
         return asynq.seed_pending(db, Q, task)[0]
@@ -92,10 +95,10 @@ def test_a_result_is_waited_for(server: FakeServer, db: redis.Redis, tmp_path: P
     task_id = put(db, "pending")
     env = {"RUNQY_SERVER_URL": server.url, "RUNQY_CLIENT_KEY": KEY}
     with program(tmp_path / "program", "result", task_id, env=env) as waiting:
-        wait.until(lambda: len(server.requests_to(f"/queue/{task_id}")) > 1, 30, "it to wait", waiting.said)
+        wait.until(lambda: len(server.requests_to(f"/queue/{task_id}")) > 1, 60, "it to wait", waiting.said)
         assert waiting.process.poll() is None
         db.hset(asynq.task_key(Q, task_id), mapping={"state": "completed", "result": "17"})
-        assert waiting.process.wait(20) == 0
+        assert waiting.process.wait(60) == 0
         assert json.loads(waiting.out)["result"] == 17
 
 
@@ -121,8 +124,10 @@ def test_a_command_line_that_makes_no_sense_is_one_line(
     assert f"runqy-harness {arguments[0]}: {problem}" in done.stderr
 
 
-@pytest.mark.parametrize("arguments", [["result", "some-id"], ["watch"]])
-@pytest.mark.parametrize("trouble", ["key", "down"])
+# A task needs no key: its id is one.
+@pytest.mark.parametrize(
+    ("arguments", "trouble"), [(["result", "some-id"], "down"), (["watch"], "down"), (["watch"], "key")]
+)
 def test_a_server_that_cannot_be_asked_is_one_line(
     server: FakeServer, arguments: list[str], trouble: str
 ) -> None:
@@ -157,14 +162,22 @@ def test_what_changes_is_told_in_lines_until_no_task_is_left(
         failed = put(db, "archived", error_msg="boom")
         watching.shows("worker w1  running, not healthy, inference recovering (2 restarts)")
         watching.shows(f"task {failed}  {Q}  archived  boom")
+        beat(db, quiet="1", recovery="{}")
+        watching.shows("worker w1  running, healthy, quiet\n")
+        running = asynq.seed_active(db, Q, NewTask({}), lease_until_s=time.time() + 600)[0]
+        for done in (1, 2):
+            said = {"at_ms": 1, "attempt": 1, "progress": {"done": done, "of": 4}}
+            db.hset(asynq.task_key(Q, running), "progress", json.dumps(said))
+            watching.shows(f"task {running}  {Q}  active  {done} of 4 ({done * 25} %)")
+        asynq.delete(db, Q, running)
         db.delete("asynq:workers:w1")
         watching.shows("worker w1  gone")
         assert watching.process.poll() is None
         db.lrem(asynq.key(Q, "pending"), 0, waits)
-        assert watching.process.wait(20) == 0
+        assert watching.process.wait(60) == 0
         assert old not in watching.out
         assert "\x1b" not in watching.out
-        assert watching.out.count("worker w1  running, healthy") == 1
+        assert watching.out.count("worker w1  running, healthy\n") == 1
 
 
 def test_of_a_flood_of_tasks_it_is_said_how_many(server: FakeServer, db: redis.Redis, tmp_path: Path) -> None:
@@ -176,7 +189,7 @@ def test_of_a_flood_of_tasks_it_is_said_how_many(server: FakeServer, db: redis.R
         asynq.seed_completed(db, Q, *tasks, purge_at_s=time.time() + 600)
         watching.shows("… and 130 more tasks ended")
         db.lrem(asynq.key(Q, "pending"), 0, waits)
-        assert watching.process.wait(20) == 0
+        assert watching.process.wait(60) == 0
 
 
 @pytest.mark.parametrize(("arguments", "status"), [(["--for=1"], 0), (["--for=1", "--until-empty"], 5)])
@@ -216,7 +229,7 @@ def test_a_terminal_gets_a_picture_that_is_drawn_anew(server: FakeServer, db: re
         return watching.poll() is not None
 
     with subprocess.Popen([*HARNESS, "watch", "--for=1"], stdout=theirs, env=environment) as watching:
-        wait.until(over, 30, "the watch to end", seen.decode)
+        wait.until(over, 60, "the watch to end", seen.decode)
         over()
     os.close(theirs)
     os.close(ours)

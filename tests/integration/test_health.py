@@ -19,8 +19,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from appliance.exits import Exit
 from harness import wait
-from harness.ports import free_port
-from harness.runtimes.process import WorkerProcess
+from harness.sandbox.ports import free_port
+from harness.sandbox.runtimes.process import WorkerProcess
 from harness.server.faults import Fault
 from tests.integration.world import World
 
@@ -72,28 +72,35 @@ class Watched:
         return [reason["code"] for reason in self.get("/readyz")[1]["reasons"]]
 
     def until(self, *codes: str) -> None:
-        wait.until(lambda: self.codes() == list(codes), 30, f"reasons {codes}", self.process.tail)
+        wait.until(lambda: self.codes() == list(codes), 60, f"reasons {codes}", self.process.tail)
 
 
 def test_a_worker_gets_ready_step_by_step_and_is_alive_all_along(world: World) -> None:
-    world.server.faults.add("/worker/register", Fault(delay_s=1))
-    world.serve({"main.py": "import time\ntime.sleep(1)\n" + STEADY})
+    # For longer than this test may be late on a busy machine.
+    world.server.faults.add("/worker/register", Fault(delay_s=4))
+    world.serve({"main.py": "import time\ntime.sleep(4)\n" + STEADY})
     worker = Watched(world)
     seen: list[str] = []
 
     def ready() -> bool:
         status, answer = worker.get("/readyz")
         seen.extend(reason["code"] for reason in answer["reasons"] if reason["code"] not in seen)
+        # For the moment between the server's answer and that of Redis, which a look may hit.
+        seen[:] = [code for code in seen if code != "redis_unavailable"]
         assert worker.get("/livez") == (200, {"live": True, "stuck": []})
         return status == 200
 
-    wait.until(ready, 30, "the worker to be ready", worker.process.tail, longest_pause_s=0.01)
-    assert seen == ["registering", "deploying", "process_not_ready"]
+    wait.until(ready, 60, "the worker to be ready", worker.process.tail, longest_pause_s=0.01)
+    # The deployment takes as long as it takes, which may be between two looks.
+    assert [code for code in seen if code != "deploying"] == ["registering", "process_not_ready"]
+    assert "deploying" not in (seen[0], seen[-1])
     assert worker.get("/readyz") == (200, {"ready": True, "status": "running", "reasons": []})
     probed = worker.process.run("health")
     assert (probed.returncode, probed.stdout, probed.stderr) == (Exit.OK, "ready\n", "")
     probed = worker.process.run("health", "--live")
     assert (probed.returncode, probed.stdout) == (Exit.OK, "live\n")
+    probed = worker.process.run("health", "--started")
+    assert (probed.returncode, probed.stdout) == (Exit.OK, "started\n")
 
 
 def test_a_degraded_worker_is_not_ready_but_alive(world: World) -> None:
@@ -106,6 +113,10 @@ def test_a_degraded_worker_is_not_ready_but_alive(world: World) -> None:
     assert probed.stdout.startswith("not ready: inference: degraded: ")
     assert len(probed.stdout.splitlines()) == 1
     assert worker.process.run("health", "--live").returncode == Exit.OK
+    # A release that cannot start passes no gate, however long it is looked at.
+    probed = worker.process.run("health", "--started")
+    assert probed.returncode == 1
+    assert probed.stdout.startswith("not started: inference: degraded: ")
 
 
 def test_a_crash_shows_until_the_process_is_back(world: World) -> None:
@@ -125,8 +136,9 @@ def test_a_redis_that_is_away_shows_until_it_is_back(world: World, degraded: boo
     others = ["process_degraded"] if degraded else []
     worker.until(*others)
     world.redis.stop()
-    worker.until("redis_unreachable", *others)
+    worker.until("redis_unavailable", *others)
     assert worker.get("/livez")[0] == 200
+    assert worker.get("/startedz")[0] == (503 if degraded else 200)
     world.redis.start()
     worker.until(*others)
 
@@ -141,15 +153,15 @@ def test_a_worker_that_drains_is_not_ready_any_more_and_then_gone(world: World) 
     )
     world.seed(1)
     worker = Watched(world)
-    world.event(worker.process, "child.ready")
-    wait.until(lambda: world.db.llen("asynq:{inference.default}:active"), 10, "the run", worker.process.tail)
+    world.event(worker.process, "process.ready")
+    wait.until(lambda: world.db.llen("asynq:{inference.default}:active"), 60, "the run", worker.process.tail)
     worker.process.terminate()
     worker.until("stopping")
     assert worker.get("/livez")[0] == 200
-    assert worker.process.wait(10) == Exit.OK
+    assert worker.process.wait(60) == Exit.OK
     probed = worker.process.run("health")
     assert probed.returncode == 1
-    assert "nobody answers at 127.0.0.1" in probed.stdout
+    assert "nothing answers at 127.0.0.1" in probed.stdout
 
 
 def test_a_worker_whose_event_loop_hangs_gives_no_answer(world: World) -> None:
@@ -170,7 +182,7 @@ def test_a_port_in_use_ends_the_worker_with_the_start_up_status(world: World) ->
     with socket.create_server(("127.0.0.1", 0)) as taken:
         addr = f"127.0.0.1:{taken.getsockname()[1]}"
         worker = world.worker(RUNQY_HTTP_ADDR=addr)
-        assert worker.wait(20) == Exit.STARTUP
+        assert worker.wait(60) == Exit.STARTUP
     failed = world.event(worker, "worker.failed")
     assert failed["reason"] == f"RUNQY_HTTP_ADDR={addr!r}: cannot listen there: Address already in use"
 
@@ -229,7 +241,7 @@ def test_metrics_count_what_happened_and_the_documentation_has_them_all(world: W
         text = worker.text("/metrics")
         return tasks("archived") == 1
 
-    wait.until(settled, 10, "the failed task", worker.process.tail)
+    wait.until(settled, 60, "the failed task", worker.process.tail)
     assert (tasks("completed"), tasks("retried"), tasks("archived")) == (6, 1, 1)
     assert _value(text, "runqy_worker_task_failures_total", reason="crashed") == 1
     assert _value(text, "runqy_worker_task_failures_total", reason="failed") == 1
@@ -249,20 +261,24 @@ def test_the_status_tells_of_tasks_queues_crashes_and_lines_but_no_secrets(world
     world.seed(1, {"leak": True, "s": 60}, id="named-vault-canary-77")
     waiting = world.seed(3, {})
     worker = Watched(world)
-    world.event(worker.process, "child.crashed")
+    world.event(worker.process, "process.crashed")
 
     def running() -> dict[str, Any] | None:
         content = worker.get("/status")[1]
-        return content if content["lanes"] and content["lanes"][0]["tasks"] and content["ready"] else None
+        return content if content["parents"] and content["parents"][0]["tasks"] and content["ready"] else None
 
-    content = wait.until(running, 30, "a running task", worker.process.tail)
+    content = wait.until(running, 60, "a running task", worker.process.tail)
     assert content is not None
-    (lane,) = content["lanes"]
-    assert (lane["parent"], lane["state"], lane["slots"]) == ("inference", "ready", {"total": 1, "in_use": 1})
-    assert lane["queues"][0]["depth"]["pending"] >= len(waiting)
+    (parent,) = content["parents"]
+    assert (parent["parent"], parent["state"], parent["slots"]) == (
+        "inference",
+        "ready",
+        {"total": 1, "in_use": 1},
+    )
+    assert parent["queues"][0]["depth"]["pending"] >= len(waiting)
     assert [moment["what"] for moment in content["timeline"]] == ["ready", "crashed", "recovering", "ready"]
     assert set(content["startup"]) == {"import", "register", "redis", "deploy", "process"}
-    wait.until(lambda: "********" in worker.text("/status"), 10, "the leak to be logged, masked")
+    wait.until(lambda: "********" in worker.text("/status"), 60, "the leak to be logged, masked")
     shown = "".join(worker.text(path) for path in ("/", "/status", "/metrics", "/readyz", "/livez"))
     shown += worker.process.run("status").stdout + worker.process.run("status", "--json").stdout
     assert "running " in shown
@@ -275,7 +291,7 @@ def test_the_page_shows_in_a_browser_what_goes_on_and_stays_fresh(world: World, 
     world.serve({"main.py": MORTAL})
     world.seed(1, {"s": 60}, id="<img src=x onerror=document.title='broken'>")
     worker = Watched(world)
-    wait.until(lambda: "&lt;img" in worker.text("/"), 30, "the task to run", worker.process.tail)
+    wait.until(lambda: "&lt;img" in worker.text("/"), 60, "the task to run", worker.process.tail)
 
     picture = tmp_path / "page.png"
     dom = _browse(worker, tmp_path, "--dump-dom")

@@ -8,11 +8,12 @@ from collections.abc import Iterator
 import pytest
 from structlog.testing import capture_logs
 
+from appliance.clock import SystemClock
 from appliance.errors import StartupError
 from appliance.observe import http
 from appliance.observe.http import HttpServer, Request, Response
 from harness import wait
-from harness.ports import free_port
+from harness.sandbox.ports import free_port
 
 
 def _answer(request: Request) -> Response:
@@ -26,7 +27,7 @@ def _answer(request: Request) -> Response:
 @pytest.fixture
 def port() -> Iterator[int]:
     number = free_port()
-    server = HttpServer(f"127.0.0.1:{number}", _answer)
+    server = HttpServer(f"127.0.0.1:{number}", _answer, SystemClock())
     server.start()
     yield number
     server.stop()
@@ -134,15 +135,15 @@ def test_with_too_many_connections_the_oldest_makes_room(port: int, monkeypatch:
 
 def test_stopping_hangs_up_and_frees_the_port() -> None:
     number = free_port()
-    server = HttpServer(f"127.0.0.1:{number}", _answer)
+    server = HttpServer(f"127.0.0.1:{number}", _answer, SystemClock())
     server.start()
     with _connect(number) as connection:
         connection.sendall(b"GET")
         server.stop()
         server.stop()
         assert _rest(connection) == b""
-    again = HttpServer(f"127.0.0.1:{number}", _answer)
-    wait.until(lambda: again.start() is None, 5, "the port to be free")
+    again = HttpServer(f"127.0.0.1:{number}", _answer, SystemClock())
+    wait.until(lambda: again.start() is None, 60, "the port to be free")
     again.stop()
 
 
@@ -153,9 +154,38 @@ def test_a_port_in_use_is_a_start_up_error_that_names_the_variable(host: str) ->
         with pytest.raises(
             StartupError, match=r"RUNQY_HTTP_ADDR=.*: cannot listen there: Address already in use"
         ):
-            HttpServer(addr, _answer).start()
+            HttpServer(addr, _answer, SystemClock()).start()
 
 
 def test_a_host_that_is_not_this_machine_is_a_start_up_error() -> None:
     with pytest.raises(StartupError, match=r"RUNQY_HTTP_ADDR='192.0.2.1:8686': cannot listen there"):
-        HttpServer("192.0.2.1:8686", _answer).start()
+        HttpServer("192.0.2.1:8686", _answer, SystemClock()).start()
+
+
+class _Stopped(SystemClock):
+    now_s = 1_000.0
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+
+def test_who_comes_after_the_clients_share_is_used_waits_for_time_to_pass(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(http, "BURST_S", 10 * http.COST_S)
+    clock, number = _Stopped(), free_port()
+    server = HttpServer(f"127.0.0.1:{number}", _answer, clock)
+    server.start()
+    try:
+        for _ in range(10):
+            assert b"200 OK" in _exchange(number, b"GET / HTTP/1.1\r\n\r\n")
+        with _connect(number) as waiting:
+            waiting.sendall(b"GET / HTTP/1.1\r\n\r\n")
+            waiting.settimeout(0.5)
+            with pytest.raises(TimeoutError):
+                waiting.recv(1)
+            clock.now_s += 60
+            waiting.settimeout(30)
+            assert b"200 OK" in _rest(waiting)
+    finally:
+        server.stop()

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from harness import asynq, ledger, wait
-from harness.asynq import NewTask
-from harness.redis import RedisServer
+from harness import wait
+from harness.evidence import ledger
+from harness.queue import asynq
+from harness.queue.asynq import NewTask
+from harness.sandbox.redis import RedisServer
 
 QUEUE = "chaos.default"
 TAKE = """
@@ -37,7 +39,7 @@ def test_it_tells_each_change_of_a_task_with_its_worker_lease_and_time(
 ) -> None:
     with closing(server.client()) as db, closing(server.client()) as second, ledger.Clock(second):
         begun_s = time.time()
-        wait.until(lambda: db.get("harness:clock"), 5, "the first note of the time")
+        wait.until(lambda: db.get("harness:clock"), 60, "the first note of the time")
         db.hset(asynq.worker_key("host-1"), mapping={"instance_id": "w1", "status": "running"})
         asynq.seed_pending(db, QUEUE, NewTask(id="first"), NewTask(id="second"))
         for _ in range(2):
@@ -46,7 +48,7 @@ def test_it_tells_each_change_of_a_task_with_its_worker_lease_and_time(
         server.kill()
         server.start()
         noted = db.get("harness:clock")
-        wait.until(lambda: db.get("harness:clock") != noted, 5, "another note of the time")
+        wait.until(lambda: db.get("harness:clock") != noted, 60, "another note of the time")
     ended_s = time.time()
 
     found = ledger.read(tmp_path)

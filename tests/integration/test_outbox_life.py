@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from harness import asynq, wait
-from harness.runtimes.process import WorkerProcess
+from harness import wait
+from harness.queue import asynq
+from harness.sandbox.runtimes.process import WorkerProcess
 from tests.integration import world as worlds
 from tests.integration.world import QUEUE, World
 
@@ -57,17 +58,17 @@ def begun(world: World) -> list[str]:
 
 def finish_while_redis_is_down(world: World, worker: WorkerProcess, task_id: str) -> None:
     """Let the worker's task end without a Redis to tell, and wait until that is on disk."""
-    wait.until((world.folder / "begun").exists, 30, "the task to begin", worker.tail)
+    wait.until((world.folder / "begun").exists, 60, "the task to begin", worker.tail)
     assert asynq.where_is(world.db, QUEUE, task_id) == "active"
     assert not state(world).exists(), "the disk was touched while Redis answered"
     world.redis.kill()
     (world.folder / "go0").touch()
-    wait.until(lambda: kept(world), 10, "the outcome on disk", worker.tail)
+    wait.until(lambda: kept(world), 60, "the outcome on disk", worker.tail)
 
 
 def kill_outright(worker: WorkerProcess) -> None:
     os.killpg(worker.pid, signal.SIGKILL)
-    assert worker.wait(5) == -signal.SIGKILL
+    assert worker.wait(60) == -signal.SIGKILL
 
 
 def test_a_result_survives_its_workers_death_while_redis_was_away(durable: World) -> None:
@@ -95,7 +96,7 @@ def test_a_stop_while_redis_is_away_leaves_the_result_to_the_next_start(durable:
     first = worker_on(durable)
     finish_while_redis_is_down(durable, first, task_id)
     first.terminate()
-    assert first.wait(30) == 0
+    assert first.wait(60) == 0
     durable.event(first, "outbox.kept")
 
     durable.redis.start()
@@ -119,7 +120,7 @@ def test_when_the_lease_ran_out_whoever_comes_first_wins_and_nothing_is_settled_
     late = worker_on(durable)
     refused = durable.event(late, "outbox.refused")
 
-    assert (refused["task_id"], refused["verdict"]) == (task_id, "lost")
+    assert (refused["task_id"], refused["fence_reply"]) == (task_id, "lost")
     assert durable.result(task_id) == 1
     assert begun(durable) == [task_id, task_id]
     assert asynq.get_counters(durable.db, QUEUE) == {"processed": 2, "failed": 1}

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from appliance.exits import Exit
-from harness import asynq, wait
-from harness.asynq import NewTask
-from harness.certificates import Certificates, make_certificates
-from harness.redis import RedisServer
-from harness.runtimes.process import WorkerProcess
-from harness.sentinel import MASTER, failed_over, sentinel
+from harness import wait
+from harness.queue import asynq
+from harness.queue.asynq import NewTask
+from harness.sandbox.certificates import Certificates, make_certificates
+from harness.sandbox.redis import RedisServer
+from harness.sandbox.runtimes.process import WorkerProcess
+from harness.sandbox.sentinel import MASTER, failed_over, sentinel
 from tests.integration import world as worlds
 from tests.integration.world import QUEUE, World
 
@@ -61,7 +62,7 @@ def connected(world: World) -> dict[str, str]:
 
 def refusal(worker: WorkerProcess) -> str:
     """Why the worker gave up on Redis; fails where it did not, or said the password."""
-    assert worker.wait(30) == Exit.STARTUP, worker.tail()
+    assert worker.wait(60) == Exit.STARTUP, worker.tail()
     assert PASSWORD not in worker.log_text()
     assert "Traceback" not in worker.log_text()
     (failed,) = [event for event in worker.log_events() if event["event"] == "worker.failed"]
@@ -79,12 +80,12 @@ def test_tasks_run_over_tls_with_a_client_certificate_as_an_acl_user(
 
     assert secure.result(task_ids[0])["echo"] == {"n": 0}
     purposes = {"heartbeat", "dispatch", "upkeep", "watch", "cancel"}
-    wait.until(lambda: connected(secure).keys() >= purposes, 10, "all connections", worker.tail)
+    wait.until(lambda: connected(secure).keys() >= purposes, 60, "all connections", worker.tail)
     assert set(connected(secure).values()) == {USER}
     worker.terminate()
-    assert worker.wait(10) == Exit.OK
+    assert worker.wait(60) == Exit.OK
     assert PASSWORD not in worker.log_text()
-    assert [event for event in worker.log_events() if event["level"] in {"warning", "error"}] == []
+    assert worlds.complaints(worker) == []
 
 
 def test_a_user_who_may_not_unblock_its_own_clients_is_no_trouble(
@@ -99,8 +100,8 @@ def test_a_user_who_may_not_unblock_its_own_clients_is_no_trouble(
 
     worker.terminate()
 
-    assert worker.wait(10) == Exit.OK
-    assert [event for event in worker.log_events() if event["level"] in {"warning", "error"}] == []
+    assert worker.wait(60) == Exit.OK
+    assert worlds.complaints(worker) == []
 
 
 def test_connections_that_are_cut_come_back_over_tls(secure: World, certificates: Certificates) -> None:
@@ -111,7 +112,7 @@ def test_connections_that_are_cut_come_back_over_tls(secure: World, certificates
         secure.seed(20)
         secure.completed(part * 20, worker)
     worker.terminate()
-    assert worker.wait(10) == Exit.OK
+    assert worker.wait(60) == Exit.OK
 
 
 def test_a_redis_vouched_for_by_another_ca_ends_the_start_naming_the_file(
@@ -196,15 +197,15 @@ def test_a_failover_by_sentinel_costs_no_restart_and_no_task(tmp_path: Path) -> 
         fresh.running(worker)
         before = fresh.seed(50)
         fresh.completed(len(before), worker)
-        wait.until(lambda: len(asynq.get_completed(db, QUEUE)) == len(before), 10, "the replica to have all")
+        wait.until(lambda: len(asynq.get_completed(db, QUEUE)) == len(before), 60, "the replica to have all")
 
         fresh.redis.kill()
         failed_over(watching, heir)
         after = asynq.seed_pending(db, QUEUE, *(NewTask({"n": n}) for n in range(50)))
 
         wait.until(
-            lambda: set(asynq.get_completed(db, QUEUE)) == {*before, *after}, 30, "the rest", worker.tail
+            lambda: set(asynq.get_completed(db, QUEUE)) == {*before, *after}, 60, "the rest", worker.tail
         )
         assert worker.exit_status is None
         worker.terminate()
-        assert worker.wait(15) == Exit.OK
+        assert worker.wait(60) == Exit.OK

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 import redis
 
-from harness import asynq, wait
-from harness.runtimes.process import WorkerProcess
+from harness import wait
+from harness.queue import asynq
+from harness.sandbox.runtimes.process import WorkerProcess
 from tests.integration import world as worlds
 from tests.integration.world import QUEUE, World
 
@@ -37,7 +38,7 @@ def all_is_well(world: World, worker: WorkerProcess, task_ids: list[str]) -> Non
     assert world.charged(task_ids) == 0
     assert asynq.get_counters(world.db, QUEUE) == {"processed": len(task_ids), "failed": 0}
     assert (asynq.get_active(world.db, QUEUE), asynq.get_leases(world.db, QUEUE)) == ([], {})
-    assert [event for event in worker.log_events() if event["event"] == "child.crashed"] == []
+    assert [event for event in worker.log_events() if event["event"] == "process.crashed"] == []
 
 
 def again_and_again(world: World, trouble: Callable[[], object], worker: WorkerProcess, total: int) -> int:
@@ -73,19 +74,21 @@ def test_a_redis_that_hangs_for_longer_than_any_time_out(world: World) -> None:
     worker = world.worker(RUNQY_CONCURRENCY="4")
     world.running(worker)
     task_ids = world.seed(400)
-    wait.until(lambda: completed(world) > 50, 10, "the work to be in full swing", worker.tail)
+    wait.until(lambda: completed(world) > 50, 60, "the work to be in full swing", worker.tail)
 
     with _hanging(world):
         until_s = time.monotonic() + 15
-        # What the process has at that moment, it brings to an end.
-        wait.until(lambda: world.diary.begun == world.diary.ended, 5, "the slots to be done", worker.tail)
+        # What the process has at that moment, and what was fetched ahead of it, come to an end.
+        fetched_s = time.monotonic() + 5
+        wait.until(lambda: time.monotonic() > fetched_s, 60, "what was fetched ahead to begin")
+        wait.until(lambda: world.diary.begun == world.diary.ended, 60, "the slots to be done", worker.tail)
         seen = world.diary.ended
-        wait.until(lambda: time.monotonic() > until_s, 20, "the time to pass")
+        wait.until(lambda: time.monotonic() > until_s, 60, "the time to pass")
         assert world.diary.ended == seen
     back_s = time.monotonic()
     world.completed(completed(world) + 1, worker)
 
-    assert time.monotonic() - back_s < 12
+    assert time.monotonic() - back_s < 40
     all_is_well(world, worker, task_ids)
 
 
@@ -96,11 +99,11 @@ def test_a_redis_that_is_away_for_longer_than_the_leases(durable: World, away: s
     for worker in workers:
         durable.running(worker)
     task_ids = durable.seed(24, retry=0)
-    wait.until(lambda: len(asynq.get_leases(durable.db, QUEUE)) == 8, 10, "all slots to be taken")
+    wait.until(lambda: len(asynq.get_leases(durable.db, QUEUE)) == 8, 60, "all slots to be taken")
 
     with (_hanging if away == "hanging" else _down)(durable):
         until_s = time.monotonic() + 5
-        wait.until(lambda: time.monotonic() > until_s, 20, "the leases to run out")
+        wait.until(lambda: time.monotonic() > until_s, 60, "the leases to run out")
 
     all_is_well(durable, workers[0], task_ids)
     assert workers[1].exit_status is None
@@ -111,17 +114,17 @@ def test_a_failover_that_leaves_us_with_a_replica_for_a_while(world: World) -> N
     worker = world.worker(RUNQY_CONCURRENCY="4")
     world.running(worker)
     task_ids = world.seed(1_000)
-    wait.until(lambda: completed(world) > 50, 10, "the work to be in full swing", worker.tail)
+    wait.until(lambda: completed(world) > 50, 60, "the work to be in full swing", worker.tail)
 
     world.db.replicaof("127.0.0.1", 1)
-    world.event(worker, "dispatch.redis_trouble")
-    wait.until(lambda: world.diary.begun == world.diary.ended, 5, "the slots to be done", worker.tail)
+    world.event(worker, "dispatch.redis_unavailable")
+    wait.until(lambda: world.diary.begun == world.diary.ended, 60, "the slots to be done", worker.tail)
     done, delivered = world.diary.ended.total(), completed(world)
     world.db.replicaof("no", "one")
 
     assert done > delivered
     all_is_well(world, worker, task_ids)
-    world.event(worker, "dispatch.redis_back")
+    world.event(worker, "dispatch.redis_available")
 
 
 def test_a_redis_that_loses_power_and_comes_back(durable: World) -> None:
@@ -130,9 +133,9 @@ def test_a_redis_that_loses_power_and_comes_back(durable: World) -> None:
     durable.running(worker)
     task_ids = durable.seed(1_000)
     for part in (1, 2, 3):
-        wait.until(lambda part=part: completed(durable) > part * 100, 30, "some work", worker.tail)
+        wait.until(lambda part=part: completed(durable) > part * 100, 60, "some work", worker.tail)
         durable.redis.kill()
-        durable.event(worker, "dispatch.redis_trouble", part)
+        durable.event(worker, "dispatch.redis_unavailable", part)
         durable.redis.start()
 
     all_is_well(durable, worker, task_ids)
@@ -161,7 +164,7 @@ def test_an_idle_worker_notices_a_task_after_each_kind_of_trouble(durable: World
         lambda: (durable.db.replicaof("127.0.0.1", 1), durable.db.replicaof("no", "one")),
     ]
     for trouble in troubles:
-        wait.until(lambda: _blocked(durable.db) == 1, 15, "the worker to wait for work", worker.tail)
+        wait.until(lambda: _blocked(durable.db) == 1, 60, "the worker to wait for work", worker.tail)
         trouble()
         task_ids += durable.seed(1)
         durable.completed(len(task_ids), worker, 15)

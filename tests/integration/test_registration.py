@@ -18,6 +18,7 @@ from structlog.testing import capture_logs
 
 from appliance.clock import SystemClock
 from appliance.config.settings import BootstrapSettings, ServerSettings
+from appliance.control import registration
 from appliance.control.registration import MAX_BODY_BYTES, Registrar, Timeouts
 from appliance.errors import RegistrationRejected, RegistrationUnavailable
 from harness.server.config import QueueConfig
@@ -215,7 +216,7 @@ def test_a_refusal_that_stays_is_final_at_once(status: int) -> None:
 
 def test_the_fake_servers_refusals_are_final_and_say_why(world: World) -> None:
     for key, queue, why in [
-        ("not-the-key", "inference", "401: no key, or a wrong one"),
+        ("not-the-key", "inference", "401: access unauthorized"),
         (world.server.worker_key, "nope", "404: queue 'nope' not found"),
     ]:
         with pytest.raises(RegistrationRejected, match=why):
@@ -305,7 +306,7 @@ def test_a_server_that_answers_nothing_in_time_is_asked_again(
         registrar(server.url, timeouts=timeouts).register("inference")
 
     assert len(server.requests) == 2
-    assert time.monotonic() - began_s < 5
+    assert time.monotonic() - began_s < 30
 
 
 def test_an_answer_cut_short_is_asked_for_again() -> None:
@@ -396,7 +397,7 @@ def test_a_compressed_answer_is_refused() -> None:
         (b'{"error": "why"}', "400: why"),
         (b'{"errors": ["one", "two"]}', "400: one; two"),
         (b'{"other": 1}', "400: X"),
-        (b"plain\r\n  text\x1b[31m", r"400: plain text \[31m"),
+        (b"plain\r\n  text\x1b[31m", r"400: plain text$"),
         (b'"\xff"', "400: "),
         (b"x" * 5000, f"400: {'x' * 300}…$"),
         (b'{"error": "you sent Bearer canary-key"}', r"400: you sent Bearer \*+$"),
@@ -409,6 +410,15 @@ def test_the_servers_explanation_is_quoted_in_one_short_line_without_the_key(bod
 
     assert KEY not in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_a_key_of_one_letter_is_not_masked_letter_by_letter() -> None:
+    answer = http(400, b'{"error": "an answer at https://me:pw@host is a bad answer"}')
+
+    with raw(answer) as server, pytest.raises(RegistrationRejected) as refused:
+        registrar(server.url, "a").register("inference")
+
+    assert str(refused.value).endswith("400: an answer at https://********@host is a bad answer")
 
 
 @pytest.mark.parametrize("key", ["canary\nX: y", "canaryü", "canary\0"])
@@ -459,6 +469,25 @@ def test_a_certificate_that_nobody_vouches_for_is_final_and_says_what_helps(
     listener.close()
 
 
+@pytest.mark.parametrize(
+    ("server", "proxy", "asked_for"),
+    [
+        ("http://server.test", None, False),
+        ("http://server.test", "http://proxy.test", False),
+        ("HTTPS://server.test", None, True),
+        ("https://server.test", "http://proxy.test", True),
+        ("http://server.test", "https://proxy.test", True),
+    ],
+)
+def test_authorities_are_read_where_tls_is_spoken_and_else_no_certificate_is_trusted(
+    server: str, proxy: str | None, asked_for: bool
+) -> None:
+    context = registration._authorities(server, proxy)
+
+    assert bool(context.get_ca_certs() or context.cert_store_stats()["x509"]) == asked_for
+    assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
+
+
 def _self_signed(path: Any) -> None:
     argv = [
         "openssl",
@@ -490,3 +519,14 @@ def test_a_server_that_comes_back_on_its_address_is_found(world: World) -> None:
         again.stop()
         found = registrar(world.server.url, again.worker_key, clock=Reviving()).register("inference")
     assert found.parent == "inference"
+
+
+def test_a_host_name_that_is_no_utf8_is_no_reason_not_to_register(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.server.configure(QueueConfig(name="inference", git_url="file:///r"))
+    monkeypatch.setattr(socket, "gethostname", lambda: "host\udcff")
+
+    registrar(world.server.url, world.server.worker_key).register("inference")
+
+    assert world.server.requests_to(PATH)[-1].body["hostname"] == "host?"

@@ -16,27 +16,22 @@ from appliance.clock import SystemClock
 from appliance.config.settings import BootstrapSettings, ServerSettings
 from appliance.control.registration import Registrar
 from appliance.errors import RegistrationRejected, RegistrationUnavailable
-from harness import asynq
-from harness.redis import RedisServer
-from harness.repo import make_repo
+from harness.queue import asynq
+from harness.sandbox.redis import RedisServer
+from harness.sandbox.repo import make_repo
 from harness.server.config import QueueConfig
 from harness.server.fake import FakeServer
 from harness.server.faults import Fault
+from harness.server.keys import Keys
 
 PATH = "/worker/register"
 WORKER = {"queue": "inference", "hostname": "h", "os": "linux", "version": "1"}
 
 
-@pytest.fixture(scope="module")
-def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    with RedisServer(tmp_path_factory.mktemp("redis")) as running:
-        yield running
-
-
 @pytest.fixture
 def server(redis_server: RedisServer) -> Iterator[FakeServer]:
     queue = QueueConfig(name="inference", git_url="https://git.test/r.git")
-    with FakeServer(redis_server.url, [queue], more_keys={"a-viewers-key": "viewer"}) as running:
+    with FakeServer(redis_server.url, [queue], keys=Keys(more={"a-viewers-key": "viewer"})) as running:
         yield running
 
 
@@ -94,7 +89,7 @@ def test_a_delay_comes_before_the_usual_answer_and_ends_with_the_server(server: 
     assert call(server, "GET", "/health", "").status_code == 200
     assert not ended.is_set()
     server.stop()
-    assert ended.wait(5)
+    assert ended.wait(60)
 
 
 @pytest.mark.parametrize(

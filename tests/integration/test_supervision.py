@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 import random
 import signal
 import time
@@ -11,8 +12,10 @@ import psutil
 import pytest
 
 from appliance.exits import Exit
-from harness import asynq, wait
-from harness.asynq import NewTask
+from harness import wait
+from harness.queue import asynq
+from harness.queue.asynq import NewTask
+from harness.sandbox.runtimes.process import WorkerProcess
 from tests.integration.world import QUEUE, World
 
 #: A shell, since it starts in two milliseconds: what is measured is the worker.
@@ -62,16 +65,32 @@ def pauses(world: World) -> list[float]:
     return [start - end for start, end in zip(starts[1:], ends, strict=False)]
 
 
+def delays(worker: WorkerProcess) -> list[float]:
+    """Seconds that the worker says it waits before each restart."""
+    return [e["delay_s"] for e in worker.log_events() if e["event"] == "process.restart_scheduled"]
+
+
+def assert_kept(delays_s: list[float], pauses_s: list[float]) -> None:
+    """No start came before its time; how long after it is the machine's affair, within reason."""
+    assert len(pauses_s) == len(delays_s)
+    # The delay counts from the exit, a few milliseconds after the process wrote down its end.
+    assert all(
+        delay_s <= pause_s < delay_s + 3 for delay_s, pause_s in zip(delays_s, pauses_s, strict=True)
+    ), (
+        delays_s,
+        pauses_s,
+    )
+
+
 def test_restarts_come_after_1_2_4_8_and_16_times_the_delay_and_then_the_worker_is_degraded(
     world: World,
 ) -> None:
     world.serve({"main.sh": SHORT_LIVED.format(diary=diary(world))}, startup_cmd="sh main.sh")
     worker = world.worker(RUNQY_RECOVERY_INITIAL_DELAY="300ms", RUNQY_RECOVERY_MAX_RESTARTS="5")
-    world.event(worker, "child.degraded")
-    assert pauses(world) == pytest.approx([0.3, 0.6, 1.2, 2.4, 4.8], rel=0.15)
+    world.event(worker, "process.degraded")
+    assert delays(worker) == [0.3, 0.6, 1.2, 2.4, 4.8]
     assert len(written(world, "start")) == 6
-    scheduled = [e["delay_s"] for e in worker.log_events() if e["event"] == "child.restart_scheduled"]
-    assert scheduled == [0.3, 0.6, 1.2, 2.4, 4.8]
+    assert_kept(delays(worker), pauses(world))
 
 
 def test_no_restart_waits_longer_than_the_cap(world: World) -> None:
@@ -79,11 +98,13 @@ def test_no_restart_waits_longer_than_the_cap(world: World) -> None:
     worker = world.worker(
         RUNQY_RECOVERY_INITIAL_DELAY="200ms",
         RUNQY_RECOVERY_MAX_DELAY="500ms",
-        RUNQY_RECOVERY_BACKOFF_FACTOR="2",
+        # Without the cap the second restart would wait for 20 s, and the third for half an hour.
+        RUNQY_RECOVERY_BACKOFF_FACTOR="100",
         RUNQY_RECOVERY_MAX_RESTARTS="4",
     )
-    world.event(worker, "child.degraded")
-    assert pauses(world) == pytest.approx([0.2, 0.4, 0.5, 0.5], rel=0.15)
+    world.event(worker, "process.degraded")
+    assert delays(worker) == [0.2, 0.5, 0.5, 0.5]
+    assert_kept(delays(worker), pauses(world))
 
 
 def test_a_stable_run_forgets_the_crashes_before_it(world: World) -> None:
@@ -96,14 +117,13 @@ def test_a_stable_run_forgets_the_crashes_before_it(world: World) -> None:
     )
     for crash in range(1, 3):
         world.seed(1, {"die": True}, retry=0)
-        world.event(worker, "child.ready", crash + 1)
+        world.event(worker, "process.ready", crash + 1)
     ready_s = time.monotonic()
-    wait.until(lambda: time.monotonic() > ready_s + 1.6, 3, "the cooldown to pass")
+    wait.until(lambda: time.monotonic() > ready_s + 1.6, 60, "the cooldown to pass")
     for crash in range(3, 5):
         world.seed(1, {"die": True}, retry=0)
-        world.event(worker, "child.ready", crash + 1)
-    scheduled = [e["delay_s"] for e in worker.log_events() if e["event"] == "child.restart_scheduled"]
-    assert scheduled == [0.2, 1.0, 0.2, 1.0]
+        world.event(worker, "process.ready", crash + 1)
+    assert delays(worker) == [0.2, 1.0, 0.2, 1.0]
 
 
 def test_without_recovery_the_first_crash_is_the_last(world: World) -> None:
@@ -111,7 +131,7 @@ def test_without_recovery_the_first_crash_is_the_last(world: World) -> None:
     worker = world.worker(RUNQY_RECOVERY_ENABLED="false")
     world.running(worker)
     world.seed(1, {"die": True})
-    world.event(worker, "child.degraded")
+    world.event(worker, "process.degraded")
     assert len(written(world, "start")) == 1
 
 
@@ -119,9 +139,9 @@ def test_a_restart_by_hand_recovers_a_degraded_worker(world: World) -> None:
     serve_diarist(world)
     broken = world.worker(BROKEN="1", RUNQY_RECOVERY_MAX_RESTARTS="0")
     (task_id,) = world.seed(1)
-    world.event(broken, "child.degraded")
+    world.event(broken, "process.degraded")
     broken.terminate()
-    assert broken.wait(10) == Exit.OK
+    assert broken.wait(60) == Exit.OK
     mended = world.worker(RUNQY_RETRY_BASE_DELAY="50ms")
     world.completed(1, mended)
     assert world.result(task_id) == 0
@@ -129,22 +149,28 @@ def test_a_restart_by_hand_recovers_a_degraded_worker(world: World) -> None:
 
 def test_a_stop_ends_the_longest_wait_at_once(world: World) -> None:
     world.serve({"main.sh": SHORT_LIVED.format(diary=diary(world))}, startup_cmd="sh main.sh")
-    worker = world.worker(RUNQY_RECOVERY_INITIAL_DELAY="10m", RUNQY_RECOVERY_MAX_DELAY="10m")
-    world.event(worker, "child.restart_scheduled")
-    begun = time.monotonic()
+    worker = world.worker(
+        RUNQY_RECOVERY_INITIAL_DELAY="10m",
+        RUNQY_RECOVERY_MAX_DELAY="10m",
+        # Longer than the test waits: a stop that waits for any of the two is found.
+        RUNQY_SHUTDOWN_TIMEOUT="5m",
+        RUNQY_PROCESS_STOP_GRACE="5m",
+    )
+    world.event(worker, "process.restart_scheduled")
     worker.terminate()
-    assert worker.wait(5) == Exit.OK
-    assert time.monotonic() - begun < 1
+    assert worker.wait(60) == Exit.OK
 
 
 def test_nothing_is_taken_while_the_process_is_down_and_nothing_is_charged_for_it(world: World) -> None:
     serve_diarist(world)
-    worker = world.worker(RUNQY_RECOVERY_INITIAL_DELAY="2s")
+    # Time enough, on a busy machine as well, for what is awaited before the restart.
+    worker = world.worker(RUNQY_RECOVERY_INITIAL_DELAY="6s", RUNQY_RECOVERY_MAX_DELAY="6s")
     world.running(worker)
     (victim,) = world.seed(1, {"die": True}, retry=0)
-    world.event(worker, "child.restart_scheduled")
-    wait.until(lambda: asynq.where_is(world.db, QUEUE, victim) == "archived", 1, "its end", worker.tail)
-    wait.until(lambda: world.db.info("clients")["blocked_clients"] == 0, 1, "the watch to end", worker.tail)
+    world.event(worker, "process.restart_scheduled")
+    wait.until(lambda: asynq.where_is(world.db, QUEUE, victim) == "archived", 60, "its end", worker.tail)
+    wait.until(lambda: world.db.info("clients")["blocked_clients"] == 0, 60, "the watch to end", worker.tail)
+    assert len(written(world, "start")) == 1, "too late to see that nothing is taken"
     ids = world.seed(20)
     while len(written(world, "start")) == 1:
         assert asynq.get_active(world.db, QUEUE) == [] or len(written(world, "start")) == 2
@@ -162,23 +188,20 @@ def test_tasks_survive_a_process_that_is_killed_again_and_again(world: World) ->
         RUNQY_RETRY_MAX_DELAY="100ms",
     )
     world.running(worker)
-    until_s, rng, kills = time.monotonic() + 10, random.Random(7), 0
-    while time.monotonic() < until_s:
-        next_s = time.monotonic() + 0.3 * rng.uniform(0.8, 1.2)
-        wait.until(lambda next_s=next_s: time.monotonic() > next_s, 2, "the next kill")
-        for pid in worker.children():
-            kills += 1
-            try:
-                psutil.Process(pid).send_signal(signal.SIGKILL)
-            except psutil.NoSuchProcess:
-                continue
-    world.completed(300, worker, 60)
-    assert kills > 20
+    kills, rng = 25, random.Random(7)
+    for kill in range(kills):
+        # A process that has begun to work, at some moment of that.
+        wait.until(lambda so_far=kill: len(written(world, "start")) > so_far, 60, "a process", worker.tail)
+        moment_s = time.monotonic() + rng.uniform(0.0, 0.4)
+        wait.until(lambda moment_s=moment_s: time.monotonic() > moment_s, 60, "the moment")
+        os.kill(int(written(world, "start")[-1][2]), signal.SIGKILL)
+    assert len(asynq.get_completed(world.db, QUEUE)) < 300, "the kills came too late to mean anything"
+    world.completed(300, worker, 120)
     assert {task_id for task_id in ids if asynq.where_is(world.db, QUEUE, task_id) != "completed"} == set()
     # A process works on its tasks one after the other: two runs of a task at a time would be two
     # processes at a time, and their lines would be mixed.
     by_process = [pid for pid, _ in itertools.groupby(words[2] for words in written(world, ""))]
-    assert len(by_process) == len(set(by_process)) > 20
+    assert len(by_process) == len(set(by_process)) > kills
 
 
 def test_a_degraded_worker_is_no_black_hole_beside_a_healthy_one(world: World) -> None:
@@ -189,7 +212,7 @@ def test_a_degraded_worker_is_no_black_hole_beside_a_healthy_one(world: World) -
             broken = world.worker(
                 BROKEN="1", RUNQY_RECOVERY_MAX_RESTARTS="0", RUNQY_DEPLOYMENT_DIR=str(world.folder / "other")
             )
-            world.event(broken, "child.degraded")
+            world.event(broken, "process.degraded")
         healthy = world.worker()
         world.running(healthy)
         done = len(asynq.get_completed(world.db, QUEUE))
@@ -199,10 +222,11 @@ def test_a_degraded_worker_is_no_black_hole_beside_a_healthy_one(world: World) -
         took.append(time.monotonic() - begun)
         assert all(asynq.where_is(world.db, QUEUE, task_id) == "completed" for task_id in ids)
         healthy.terminate()
-        assert healthy.wait(10) == Exit.OK
+        assert healthy.wait(60) == Exit.OK
     assert asynq.get_archived(world.db, QUEUE) == {}
-    # The last of them may be a task that was put off for a second.
-    assert took[1] < took[0] * 1.25 + 2
+    # Half of them would wait for the degraded one, or for its leases. The last of them may be a task that was
+    # put off for a second; the rest is for what else the machine does meanwhile.
+    assert took[1] < took[0] * 2 + 10
 
 
 @pytest.mark.parametrize(
@@ -222,7 +246,7 @@ def test_a_task_that_runs_too_long_fails_and_its_process_is_replaced(
     worker = world.worker(RUNQY_CONCURRENCY="2", **setting)
     world.running(worker)
     if "message" in fields:
-        fields = {"message": {"deadline": int(time.time()) + 2}}
+        fields = {"message": {"deadline": int(time.time()) + 4}}
     (stuck,) = world.seed(1, {"s": 600}, retry=0, **fields)
     (innocent,) = world.seed(1, {"s": 0}, retry=0)
     world.completed(1, worker)
@@ -232,7 +256,7 @@ def test_a_task_that_runs_too_long_fails_and_its_process_is_replaced(
     assert reason in task.fields["error_msg"]
     assert world.result(innocent) == 0
     assert len(written(world, "start")) == 2
-    assert "child.crashed" not in {event["event"] for event in worker.log_events()}
+    assert "process.crashed" not in {event["event"] for event in worker.log_events()}
 
 
 def test_a_task_that_waited_too_long_is_archived_without_a_run(world: World) -> None:
@@ -254,13 +278,13 @@ def test_a_running_task_can_be_cancelled(world: World, mode: str) -> None:
     serve_diarist(world, mode=mode)
     (endless,) = world.seed(1, {"s": 600})
     worker = world.worker()
-    wait.until(lambda: written(world, "begin"), 30, "the run", worker.tail)
+    wait.until(lambda: written(world, "begin"), 60, "the run", worker.tail)
 
     def cancelled() -> bool:
         world.db.publish("asynq:cancel", endless)
         return asynq.where_is(world.db, QUEUE, endless) == "archived"
 
-    wait.until(cancelled, 10, "its end", worker.tail)
+    wait.until(cancelled, 60, "its end", worker.tail)
     task = asynq.get_task(world.db, QUEUE, endless)
     assert task is not None
     assert "cancelled" in task.fields["error_msg"]
@@ -272,14 +296,14 @@ def test_a_process_that_dies_with_its_tasks_says_why_in_each_of_them(world: Worl
     serve_diarist(world)
     (task_id,) = world.seed(1, {"s": 600}, retry=0)
     worker = world.worker()
-    wait.until(lambda: written(world, "begin"), 30, "the run", worker.tail)
+    wait.until(lambda: written(world, "begin"), 60, "the run", worker.tail)
     for pid in worker.children():
         psutil.Process(pid).send_signal(signal.SIGKILL)
-    wait.until(lambda: asynq.where_is(world.db, QUEUE, task_id) == "archived", 10, "its end", worker.tail)
+    wait.until(lambda: asynq.where_is(world.db, QUEUE, task_id) == "archived", 60, "its end", worker.tail)
     task = asynq.get_task(world.db, QUEUE, task_id)
     assert task is not None
     assert "SIGKILL" in task.fields["error_msg"]
-    crashes = wait.until(lambda: world.db.keys("asynq:workers:*:crashes"), 10, "the dossier", worker.tail)
+    crashes = wait.until(lambda: world.db.keys("asynq:crashes:*"), 60, "the dossier", worker.tail)
     assert json.loads(world.db.lindex(crashes[0], 0))["tasks"] == [task_id]
 
 
@@ -292,8 +316,8 @@ def test_a_process_is_recycled_after_its_tasks_without_a_crash_or_a_charge(world
     assert 2 <= len(processes) <= 4
     assert [world.result(task_id) for task_id in ids] == [0] * 40
     events = [event["event"] for event in worker.log_events()]
-    assert "child.recycling" in events
-    assert "child.crashed" not in events
+    assert "process.recycling" in events
+    assert "process.crashed" not in events
 
 
 def test_a_process_that_grows_is_recycled(world: World) -> None:
@@ -307,7 +331,7 @@ def test_a_process_that_grows_is_recycled(world: World) -> None:
     world.serve({"main.py": hoarder})
     world.seed(3)
     worker = world.worker(RUNQY_MAX_CHILD_MEMORY="100MiB")
-    world.event(worker, "child.ready", 2)
+    world.event(worker, "process.ready", 2)
     (later,) = world.seed(1)
     world.completed(4, worker)
     first = {world.result(task_id) for task_id in asynq.get_completed(world.db, QUEUE) if task_id != later}

@@ -9,8 +9,9 @@ from collections import Counter
 
 import pytest
 
-from harness import asynq, wait
-from harness.runtimes.process import WorkerProcess
+from harness import wait
+from harness.queue import asynq
+from harness.sandbox.runtimes.process import WorkerProcess
 from tests.integration.world import QUEUE, World
 
 #: Ends the n-th attempt when the file ``go{n}`` appears.
@@ -35,25 +36,27 @@ def log_has(worker: WorkerProcess, event: str) -> bool:
     return any(entry["event"] == event for entry in worker.log_events())
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("seed", [5])
 def test_killed_twenty_times_in_five_thousand_tasks_every_task_is_completed(world: World, seed: int) -> None:
     total, slots, kills, rng = 5_000, 8, 20, random.Random(seed)
-    world.serve_sleeper(0.0015)
+    # So long that twenty kills, each noticed late on a busy machine, come before the last task.
+    world.serve_sleeper(0.015)
     task_ids = world.seed(total, retry=20)
     for _ in range(kills):
         before = world.diary.begun.total()
         worker = world.worker(RUNQY_CONCURRENCY=str(slots), **LEASE)
         wait.until(
-            lambda before=before: world.diary.begun.total() > before, 30, "its first task", worker.tail
+            lambda before=before: world.diary.begun.total() > before, 60, "its first task", worker.tail
         )
         moment_s = time.monotonic() + rng.uniform(0.0, 0.3)
-        wait.until(lambda moment_s=moment_s: time.monotonic() > moment_s, 5, "the moment")
+        wait.until(lambda moment_s=moment_s: time.monotonic() > moment_s, 60, "the moment")
         os.killpg(worker.pid, signal.SIGKILL)
-        assert worker.wait(5) == -signal.SIGKILL
+        assert worker.wait(60) == -signal.SIGKILL
     assert len(asynq.get_completed(world.db, QUEUE)) < total, "the kills came too late to mean anything"
 
     last = world.worker(RUNQY_CONCURRENCY=str(slots), **LEASE)
-    world.completed(total, last, 60)
+    world.completed(total, last, 240)
 
     again = world.diary.begun.total() - total
     assert again <= slots * kills
@@ -86,17 +89,17 @@ def test_a_worker_that_slept_through_its_lease_cannot_settle_what_another_has(wo
     world.serve({"main.py": PATIENT.format(folder=str(world.folder))})
     (task_id,) = world.seed(1)
     sleeper = world.worker(**LEASE)
-    wait.until(lambda: asynq.where_is(world.db, QUEUE, task_id) == "active", 30, "the run", sleeper.tail)
+    wait.until(lambda: asynq.where_is(world.db, QUEUE, task_id) == "active", 60, "the run", sleeper.tail)
     sleeper.signal(signal.SIGSTOP)
     other = world.worker(**LEASE)
     world.event(other, "task.recovered")
-    wait.until(lambda: asynq.where_is(world.db, QUEUE, task_id) == "active", 10, "its new run", other.tail)
+    wait.until(lambda: asynq.where_is(world.db, QUEUE, task_id) == "active", 60, "its new run", other.tail)
 
     (world.folder / "go0").touch()
     sleeper.signal(signal.SIGCONT)
     refused = world.event(sleeper, "task.outcome_refused")
 
-    assert (refused["task_id"], refused["outcome"], refused["verdict"]) == (task_id, "Complete", "lost")
+    assert (refused["task_id"], refused["outcome"], refused["fence_reply"]) == (task_id, "Complete", "lost")
     assert asynq.where_is(world.db, QUEUE, task_id) == "active"
     (world.folder / "go1").touch()
     world.completed(1, other)

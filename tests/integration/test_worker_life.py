@@ -10,7 +10,8 @@ import psutil
 import pytest
 
 from appliance.exits import Exit
-from harness import asynq, wait
+from harness import wait
+from harness.queue import asynq
 from harness.server.faults import Fault
 from tests.integration.world import QUEUE, World
 
@@ -46,13 +47,13 @@ def test_stopped_and_started_at_random_moments_no_task_is_lost_or_charged(world:
     first = world.worker(RUNQY_CONCURRENCY="4")
     world.completed(1, first)
     first.terminate()
-    assert first.wait(15) == Exit.OK
+    assert first.wait(60) == Exit.OK
     for _ in range(19):
         worker = world.worker(RUNQY_CONCURRENCY="4")
         moment_s = time.monotonic() + rng.uniform(0.1, 2.0)
-        wait.until(lambda moment_s=moment_s: time.monotonic() > moment_s, 5, "the moment")
+        wait.until(lambda moment_s=moment_s: time.monotonic() > moment_s, 60, "the moment")
         worker.terminate()
-        status = worker.wait(15)
+        status = worker.wait(60)
         # Until Python has come as far as our first line, a signal is the kernel's affair.
         assert status == Exit.OK or (status == -signal.SIGTERM and not worker.log_text()), worker.tail()
         assert asynq.get_active(world.db, QUEUE) == [], worker.tail()
@@ -64,23 +65,23 @@ def test_stopped_and_started_at_random_moments_no_task_is_lost_or_charged(world:
 
 def test_running_tasks_may_finish_when_the_worker_is_asked_to_stop(world: World) -> None:
     world.serve({"main.py": SLEEPY})
-    (task_id, waiting) = world.seed(2, {"s": 0.7})
+    (task_id, waiting) = world.seed(2, {"s": 3})
     worker = world.worker()
-    wait.until(lambda: asynq.where_is(world.db, QUEUE, task_id) == "active", 30, "the run", worker.tail)
+    wait.until(lambda: asynq.where_is(world.db, QUEUE, task_id) == "active", 60, "the run", worker.tail)
     worker.terminate()
-    assert worker.wait(10) == Exit.OK
+    assert worker.wait(60) == Exit.OK
     assert world.result(task_id) == "slept"
     assert asynq.where_is(world.db, QUEUE, waiting) == "pending"
 
 
 def test_a_task_that_outlasts_the_shutdown_timeout_is_given_back_uncharged(world: World) -> None:
     world.serve({"main.py": SLEEPY})
-    (task_id,) = world.seed(1, {"s": 60})
+    (task_id,) = world.seed(1, {"s": 600})
     worker = world.worker(RUNQY_SHUTDOWN_TIMEOUT="300ms")
-    wait.until(lambda: asynq.where_is(world.db, QUEUE, task_id) == "active", 30, "the run", worker.tail)
+    wait.until(lambda: asynq.where_is(world.db, QUEUE, task_id) == "active", 60, "the run", worker.tail)
     pids = worker.children()
     worker.terminate()
-    assert worker.wait(10) == Exit.OK
+    assert worker.wait(60) == Exit.OK
     assert asynq.where_is(world.db, QUEUE, task_id) == "pending"
     assert retried(world) == []
     assert [pid for pid in pids if psutil.pid_exists(pid)] == []
@@ -88,13 +89,13 @@ def test_a_task_that_outlasts_the_shutdown_timeout_is_given_back_uncharged(world
 
 def test_a_second_signal_cuts_the_waiting_short(world: World) -> None:
     world.serve({"main.py": SLEEPY})
-    (task_id,) = world.seed(1, {"s": 60})
-    worker = world.worker(RUNQY_SHUTDOWN_TIMEOUT="1m")
-    wait.until(lambda: asynq.where_is(world.db, QUEUE, task_id) == "active", 30, "the run", worker.tail)
+    (task_id,) = world.seed(1, {"s": 600})
+    worker = world.worker(RUNQY_SHUTDOWN_TIMEOUT="5m")
+    wait.until(lambda: asynq.where_is(world.db, QUEUE, task_id) == "active", 60, "the run", worker.tail)
     worker.terminate()
     world.event(worker, "worker.stopping")
     worker.terminate()
-    assert worker.wait(10) == Exit.OK
+    assert worker.wait(60) == Exit.OK
     assert asynq.where_is(world.db, QUEUE, task_id) == "pending"
 
 
@@ -107,25 +108,29 @@ def test_a_stop_during_bootstrap_ends_at_once_with_status_0(world: World, stage:
     if stage == "starting":
         files["main.py"] = "import time\ntime.sleep(600)\n"
     if stage == "registering":
-        world.server.faults.add("/worker/register", Fault(delay_s=20))
+        world.server.faults.add("/worker/register", Fault(delay_s=100))
     world.serve(files)
     import socket
 
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        worker = world.worker(PIP_INDEX_URL=f"http://127.0.0.1:{silent.getsockname()[1]}/", PIP_RETRIES="0")
+        worker = world.worker(
+            PIP_INDEX_URL=f"http://127.0.0.1:{silent.getsockname()[1]}/",
+            PIP_RETRIES="0",
+            # Longer than the test waits: "at once" is without any of them.
+            RUNQY_SHUTDOWN_TIMEOUT="5m",
+            RUNQY_PROCESS_STOP_GRACE="5m",
+        )
         ready = {
             "registering": "worker.starting",
             "deploying": "worker.registered",
-            "starting": "child.starting",
+            "starting": "process.starting",
         }
         world.event(worker, ready[stage])
         if stage == "deploying":
-            wait.until(lambda: any("pip" in _cmdline(p) for p in worker.children()), 30, "pip", worker.tail)
-        begun = time.monotonic()
+            wait.until(lambda: any("pip" in _cmdline(p) for p in worker.children()), 60, "pip", worker.tail)
         worker.terminate()
-        assert worker.wait(10) == Exit.OK
-        assert time.monotonic() - begun < 8
-        wait.until(lambda: worker.children() == [], 5, "no process to be left")
+        assert worker.wait(60) == Exit.OK
+        wait.until(lambda: worker.children() == [], 60, "no process to be left")
 
 
 def _cmdline(pid: int) -> str:
@@ -157,14 +162,14 @@ def test_a_crash_leaves_a_dossier_beside_the_workers_lines(world: World) -> None
     world.completed(1, worker)
     (worker_id,) = asynq.get_worker_ids(world.db)
     (text,) = wait.until(
-        lambda: world.db.lrange(f"asynq:workers:{worker_id}:crashes", 0, -1), 10, "the dossier", worker.tail
+        lambda: world.db.lrange(f"asynq:crashes:{worker_id}", 0, -1), 60, "the dossier", worker.tail
     )
     dossier = json.loads(text)
     assert dossier["exit"] == "exit status 3"
     assert dossier["tasks"] == [victim]
     assert dossier["stderr"] == ["about to die"]
     lines = wait.until(
-        lambda: world.db.lrange(f"asynq:workers:{worker_id}:logs", 0, -1), 10, "the lines", worker.tail
+        lambda: world.db.lrange(f"asynq:workers:{worker_id}:logs", 0, -1), 60, "the lines", worker.tail
     )
     shown = worker.run("crashes")
     assert shown.returncode == Exit.OK
@@ -173,16 +178,17 @@ def test_a_crash_leaves_a_dossier_beside_the_workers_lines(world: World) -> None
     assert "| about to die" in shown.stdout
     (as_json,) = json.loads(worker.run("crashes", "--json").stdout)
     assert as_json == {"worker": worker_id, **dossier}
-    assert json.loads(lines[0]) | {"ts": 0} == {"ts": 0, "src": "stderr", "text": "about to die", "seq": 1}
+    said = {"src": "stderr", "text": "about to die", "seq": 1, "task_id": victim}
+    assert json.loads(lines[0]) | {"ts": 0} == {"ts": 0} | said
 
 
-def test_the_heartbeat_tells_of_bootstrapping_running_and_stopped(world: World) -> None:
+def test_the_heartbeat_tells_of_bootstrapping_and_running_and_ends_with_the_worker(world: World) -> None:
     repo = world.serve({"main.py": "import time\ntime.sleep(1)\n" + SLEEPY})
     worker = world.worker(RUNQY_INSTANCE_ID="i-1", RUNQY_CONCURRENCY="3")
-    (beat,) = wait.until(world.heartbeats, 30, "a heartbeat", worker.tail)
+    (beat,) = wait.until(world.heartbeats, 60, "a heartbeat", worker.tail)
     assert beat["status"] == "bootstrapping"
     world.running(worker)
-    wait.until(lambda: world.heartbeats()[0]["status"] == "running", 10, "the next beat", worker.tail)
+    wait.until(lambda: world.heartbeats()[0]["status"] == "running", 60, "the next beat", worker.tail)
     (beat,) = world.heartbeats()
     assert beat["commit"] == repo.head
     assert (beat["instance_id"], beat["concurrency"], beat["healthy"]) == ("i-1", "3", "1")
@@ -195,30 +201,32 @@ def test_the_heartbeat_tells_of_bootstrapping_running_and_stopped(world: World) 
     assert 0 < world.db.ttl(asynq.worker_key(worker_id)) <= 30
     assert world.db.zscore(asynq.WORKERS, worker_id) > time.time() + 1_700
     worker.terminate()
-    assert worker.wait(10) == Exit.OK
-    (beat,) = world.heartbeats()
-    assert beat["status"] == "stopped"
+    assert worker.wait(60) == Exit.OK
+    # The server's autoscaler counts what it finds there, whatever its status.
+    assert world.db.keys("asynq:workers*") == []
 
 
 def test_a_worker_whose_process_keeps_dying_is_degraded_and_says_so(world: World) -> None:
     world.serve({"main.py": "raise SystemExit('no such model')\n"})
     worker = world.worker(RUNQY_RECOVERY_MAX_RESTARTS="2")
-    world.event(worker, "child.degraded")
-    starts = [event for event in worker.log_events() if event["event"] == "child.starting"]
+    world.event(worker, "process.degraded")
+    starts = [event for event in worker.log_events() if event["event"] == "process.starting"]
     assert len(starts) == 3
-    wait.until(lambda: world.heartbeats()[0]["healthy"] == "0", 10, "the beat", worker.tail)
-    recovery = json.loads(world.heartbeats()[0]["recovery"])["inference"]
-    assert recovery == {"state": "degraded", "consecutive_fails": 3, "total_restarts": 2}
+    degraded = {"state": "degraded", "consecutive_fails": 3, "total_restarts": 2}
+
+    def told() -> bool:
+        (beat,) = world.heartbeats()
+        return beat["healthy"] == "0" and json.loads(beat["recovery"])["inference"] == degraded
+
+    wait.until(told, 60, "the beat", worker.tail)
     worker.terminate()
-    assert worker.wait(10) == Exit.OK
+    assert worker.wait(60) == Exit.OK
 
 
 def test_a_wrong_key_ends_the_worker_at_once(world: World) -> None:
     world.serve("raw_echo")
-    begun = time.monotonic()
-    worker = world.worker(RUNQY_API_KEY="not-the-key", RUNQY_BOOTSTRAP_RETRY_DELAY="30s")
-    assert worker.wait(10) == Exit.REGISTRATION
-    assert time.monotonic() - begun < 5
+    worker = world.worker(RUNQY_API_KEY="not-the-key", RUNQY_BOOTSTRAP_RETRY_DELAY="5m")
+    assert worker.wait(60) == Exit.REGISTRATION
     assert "not-the-key" not in worker.log_text()
     assert "Traceback" not in worker.log_text()
 
@@ -234,14 +242,14 @@ def test_a_server_that_stays_away_is_given_up_after_the_attempts(world: World) -
     world.serve("raw_echo")
     world.server.faults.add("/worker/register", Fault(status=503))
     worker = world.worker(RUNQY_BOOTSTRAP_RETRIES="2")
-    assert worker.wait(20) == Exit.REGISTRATION
+    assert worker.wait(60) == Exit.REGISTRATION
     assert len(world.server.requests_to("/worker/register")) == 3
 
 
 def test_code_that_cannot_be_deployed_ends_the_worker_with_its_status(world: World) -> None:
     world.serve("raw_echo", branch="no-such-branch")
     worker = world.worker()
-    assert worker.wait(20) == Exit.DEPLOYMENT
+    assert worker.wait(60) == Exit.DEPLOYMENT
     assert "no-such-branch" in worker.log_text()
 
 
@@ -256,7 +264,7 @@ def test_a_loop_that_ends_by_a_defect_ends_the_worker_visibly(world: World) -> N
         "raise SystemExit(main())\n"
     )
     worker = world.worker([sys.executable, "-c", defect])
-    assert worker.wait(20) == Exit.INTERNAL
+    assert worker.wait(60) == Exit.INTERNAL
     assert "ZeroDivisionError: planted" in worker.log_text()
 
 
@@ -264,7 +272,7 @@ def test_a_redis_that_is_not_there_ends_the_worker_with_its_status(world: World)
     world.serve("raw_echo")
     world.redis.stop()
     worker = world.worker(RUNQY_BOOTSTRAP_RETRIES="1")
-    assert worker.wait(20) == Exit.STARTUP
+    assert worker.wait(60) == Exit.STARTUP
     assert str(world.redis.port) in worker.log_text()
 
 
@@ -272,9 +280,9 @@ def test_redis_may_go_away_and_come_back_while_tasks_run(world: World) -> None:
     world.serve({"main.py": SLEEPY})
     (task_id,) = world.seed(1, {"s": 1.5})
     world.db.config_set("appendonly", "yes")
-    wait.until(lambda: world.db.info("persistence")["aof_rewrite_in_progress"] == 0, 10, "the journal")
+    wait.until(lambda: world.db.info("persistence")["aof_rewrite_in_progress"] == 0, 60, "the journal")
     worker = world.worker()
-    wait.until(lambda: asynq.where_is(world.db, QUEUE, task_id) == "active", 30, "the run", worker.tail)
+    wait.until(lambda: asynq.where_is(world.db, QUEUE, task_id) == "active", 60, "the run", worker.tail)
     world.db.save()
     world.redis.restart()
     world.completed(1, worker)
@@ -292,9 +300,10 @@ def test_no_secret_is_found_anywhere(world: World) -> None:
         "print('on stdout too', os.environ['SECRET'], flush=True)\n"
         "print(sorted(os.environ), file=sys.stderr)\n"
     ) + MORTAL.replace('"about to die"', '"dying with", os.environ["SECRET"]')
-    from harness.redis import RedisServer
+    from harness.sandbox.redis import RedisServer
     from harness.server.config import QueueConfig
     from harness.server.fake import FakeServer
+    from harness.server.keys import Keys
 
     repo = world.serve({"main.py": chatty})
     config = QueueConfig(
@@ -303,7 +312,7 @@ def test_no_secret_is_found_anywhere(world: World) -> None:
         vaults={"v": {"SECRET": vault}},
         git_token="canary-server-token-9d",
     )
-    with FakeServer(world.redis.url, [config], worker_key=key) as server:
+    with FakeServer(world.redis.url, [config], keys=Keys(worker=key)) as server:
         (task_id,) = world.seed(1, {"die": True})
         worker = world.worker(RUNQY_SERVER_URL=server.url, RUNQY_API_KEY=key, RUNQY_GIT_TOKEN=token)
         seen: list[str] = []
@@ -312,16 +321,17 @@ def test_no_secret_is_found_anywhere(world: World) -> None:
             seen.extend(_cmdline(pid) for pid in [worker.pid, *worker.children()])
             return asynq.where_is(world.db, QUEUE, task_id) == "completed"
 
-        wait.until(done, 30, "the result", worker.tail)
-        wait.until(lambda: world.db.keys("asynq:workers:*:crashes"), 10, "the dossier", worker.tail)
-        wait.until(lambda: world.db.keys("asynq:workers:*:logs"), 10, "the lines", worker.tail)
+        wait.until(done, 60, "the result", worker.tail)
+        wait.until(lambda: world.db.keys("asynq:crashes:*"), 60, "the dossier", worker.tail)
+        wait.until(lambda: world.db.keys("asynq:workers:*:logs"), 60, "the lines", worker.tail)
+        in_redis = world.everything_in_redis()
         worker.terminate()
-        assert worker.wait(10) == Exit.OK
+        assert worker.wait(60) == Exit.OK
     assert RedisServer is not None
     places = {
         "log": worker.log_text(),
         "arguments": "\n".join(seen),
-        "Redis": world.everything_in_redis(),
+        "Redis": in_redis + world.everything_in_redis(),
         "deployment": "\n".join(
             path.read_text(errors="replace")
             for path in (world.folder / "deployment").rglob("*")
@@ -339,21 +349,19 @@ def test_a_degraded_worker_does_with_waiting_tasks_what_its_policy_says(world: W
     world.serve({"main.py": "raise SystemExit(1)\n"})
     (task_id,) = world.seed(1)
     worker = world.worker(RUNQY_RECOVERY_MAX_RESTARTS="1", RUNQY_DEGRADED_POLICY=policy)
-    world.event(worker, "child.degraded")
+    world.event(worker, "process.degraded")
     if policy == "exit":
-        assert worker.wait(10) == Exit.DEGRADED
-        (beat,) = world.heartbeats()
-        assert (beat["status"], beat["healthy"]) == ("stopped", "0")
-        assert json.loads(beat["recovery"])["inference"]["state"] == "degraded"
+        assert worker.wait(60) == Exit.DEGRADED
+        assert world.db.keys("asynq:workers*") == []
     elif policy == "requeue":
-        world.event(worker, "task.put_off")
-        wait.until(lambda: asynq.where_is(world.db, QUEUE, task_id) == "retry", 5, "the retry", worker.tail)
+        world.event(worker, "task.deferred")
+        wait.until(lambda: asynq.where_is(world.db, QUEUE, task_id) == "retry", 60, "the retry", worker.tail)
         task = asynq.get_task(world.db, QUEUE, task_id)
         assert task is not None
         assert "degraded" in task.fields["error_msg"]
     else:
         beats = json.loads(world.heartbeats()[0]["last_beat"])
-        wait.until(lambda: json.loads(world.heartbeats()[0]["last_beat"]) > beats, 12, "a beat", worker.tail)
+        wait.until(lambda: json.loads(world.heartbeats()[0]["last_beat"]) > beats, 60, "a beat", worker.tail)
     if policy != "requeue":
         assert asynq.where_is(world.db, QUEUE, task_id) == "pending"
     assert retried(world) == []
@@ -365,8 +373,8 @@ def test_one_degraded_parent_does_not_stop_the_others(world: World) -> None:
     worker = world.worker(
         RUNQY_QUEUES="broken,sound", RUNQY_RECOVERY_MAX_RESTARTS="0", RUNQY_DEGRADED_POLICY="exit"
     )
-    world.event(worker, "child.degraded")
+    world.event(worker, "process.degraded")
     (task_id,) = asynq.seed_pending(world.db, "sound.default", asynq.NewTask({}))
     wait.until(
-        lambda: asynq.where_is(world.db, "sound.default", task_id) == "completed", 20, "it", worker.tail
+        lambda: asynq.where_is(world.db, "sound.default", task_id) == "completed", 60, "it", worker.tail
     )

@@ -1,7 +1,6 @@
 """A server, a Redis and workers for one test, and what a test wants to know of them."""
 
 import json
-import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -10,26 +9,26 @@ from typing import Any
 
 import redis
 
-from harness import asynq, wait
-from harness.asynq import NewTask
-from harness.catalogue import handler_files
-from harness.diary import Diary
-from harness.redis import RedisServer
-from harness.repo import GitRepo, make_repo
-from harness.runtimes.process import WorkerProcess
+from harness import wait
+from harness.evidence.diary import Diary
+from harness.queue import asynq
+from harness.queue.asynq import NewTask
+from harness.sandbox import brisk
+from harness.sandbox.handlers import handler_files
+from harness.sandbox.redis import RedisServer
+from harness.sandbox.repo import GitRepo, make_repo
+from harness.sandbox.runtimes.process import WorkerProcess
+from harness.sandbox.tools import search_path
 from harness.server.config import QueueConfig
 from harness.server.fake import FakeServer
 
 QUEUE = "inference.default"
 #: Recovery and retries at a pace a test can wait for.
 BRISK = {
-    "RUNQY_RECOVERY_INITIAL_DELAY": "50ms",
-    "RUNQY_RETRY_BASE_DELAY": "50ms",
-    "RUNQY_BOOTSTRAP_RETRY_DELAY": "50ms",
+    **brisk.BRISK,
+    **brisk.ALONE,
     "RUNQY_LOG_FORMAT": "json",
-    # With nothing inherited uv makes the environments, in a fraction of pip's time.
-    "RUNQY_USE_SYSTEM_SITE_PACKAGES": "false",
-    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    "PATH": search_path(),
 }
 
 
@@ -41,8 +40,9 @@ class World:
         self.redis = redis_server
         self.server = server
         self.db: redis.Redis = redis_server.client()
+        #: Those that were started so far.
+        self.workers: list[WorkerProcess] = []
         self._stack = stack
-        self._workers = 0
         self._handler_env: dict[str, str] = {}
         self._diary = folder / "diary.jsonl"
 
@@ -62,7 +62,6 @@ class World:
         self, command: Sequence[str] = (sys.executable, "-m", "appliance"), **env: str
     ) -> WorkerProcess:
         """Start a worker with the three variables, brisk recovery, a diary for handlers, and ``env``."""
-        self._workers += 1
         settings = {
             "RUNQY_SERVER_URL": self.server.url,
             "RUNQY_API_KEY": self.server.worker_key,
@@ -73,8 +72,9 @@ class World:
             **self._handler_env,
             **env,
         }
-        started = WorkerProcess(command, settings, self.folder / "run", f"worker{self._workers}")
-        return self._stack.enter_context(started)
+        name = f"worker{len(self.workers) + 1}"
+        self.workers.append(WorkerProcess(command, settings, self.folder / "run", name))
+        return self._stack.enter_context(self.workers[-1])
 
     def seed(self, count: int, payload: Any = None, **fields: Any) -> list[str]:
         """Put ``count`` tasks into the queue."""
@@ -84,7 +84,7 @@ class World:
     def running(self, worker: WorkerProcess) -> None:
         """Wait until the worker says that it is running and its process is ready."""
         self.event(worker, "worker.running")
-        self.event(worker, "child.ready")
+        self.event(worker, "process.ready")
 
     def event(self, worker: WorkerProcess, name: str, count: int = 1) -> dict[str, Any]:
         """Wait until ``worker`` has logged ``name`` so many times; returns the last."""
@@ -93,7 +93,7 @@ class World:
             events = [event for event in worker.log_events() if event["event"] == name]
             return events if len(events) >= count else []
 
-        return wait.until(found, 30, f"{count} × {name}", worker.tail)[-1]
+        return wait.until(found, 60, f"{count} × {name}", worker.tail)[-1]
 
     def completed(self, count: int, worker: WorkerProcess, timeout_s: float = 30) -> None:
         """Wait until so many tasks are completed."""
@@ -137,6 +137,16 @@ class World:
             b"hash": self.db.hgetall,
         }
         return json.dumps({str(k): str(kinds[self.db.type(k)](k)) for k in self.db.keys("*")})
+
+
+def complaints(worker: WorkerProcess) -> list[dict[str, Any]]:
+    """What it has warned of, but for what this machine cannot protect and how handlers are written."""
+    expected = {"isolation.lacking", "process.one_at_a_time"}
+    return [
+        event
+        for event in worker.log_events()
+        if event["level"] in {"warning", "error"} and event["event"] not in expected
+    ]
 
 
 @contextmanager

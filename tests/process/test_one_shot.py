@@ -9,13 +9,14 @@ from dataclasses import replace
 
 import gevent
 import pytest
+from structlog.testing import capture_logs
 
 from appliance.config.settings import RecoverySettings
 from appliance.errors import ProcessNotReady
-from appliance.process.one_shot import OneShot
-from appliance.process.work import Cancelled, Died, Expired, Failed, Returned, Succeeded
+from appliance.process.outcome import Cancelled, Crashed, Failed, Returned, Succeeded, TimedOut
+from appliance.process.runners.one_shot import OneShot
 from harness import wait
-from harness.catalogue import handler_source
+from harness.sandbox.handlers import handler_source
 from tests.process.bench import PATIENT, SOON_S, Bench
 
 #: Reads to the end of its input, then answers with its process id.
@@ -103,7 +104,7 @@ def test_a_task_that_outlives_its_limit_ends_alone(bench: Bench) -> None:
     bench.submit(runner, "slow", run_limit_s=0.3)
     bench.submit(runner, "other")
 
-    assert bench.outcome("slow") == Expired("timeout: still running after 0.3 s")
+    assert bench.outcome("slow") == TimedOut("timeout: still running after 0.3 s")
     assert runner.ready
     assert runner.state().recovery == "idle"
     assert [task_id for task_id, _ in bench.outcomes] == ["slow"]
@@ -111,9 +112,9 @@ def test_a_task_that_outlives_its_limit_ends_alone(bench: Bench) -> None:
 
 
 def test_the_time_to_get_ready_is_not_part_of_the_run_limit(bench: Bench) -> None:
-    runner = bench.one_shot("import time; time.sleep(0.5)\n" + PID)
+    runner = bench.one_shot("import time; time.sleep(2.5)\n" + PID)
 
-    bench.submit(runner, run_limit_s=0.4)
+    bench.submit(runner, run_limit_s=2.4)
 
     assert isinstance(bench.outcome(), Succeeded)
 
@@ -157,7 +158,7 @@ def test_a_crash_with_the_task_in_hand_is_the_tasks_death_and_no_matter_of_recov
 
     bench.submit(runner)
 
-    assert bench.outcome() == Died(f"the task process ended while the task ran: {text}")
+    assert bench.outcome() == Crashed(f"the task process ended while the task ran: {text}")
     assert bench.crash().task_ids == ("t1",)
     assert runner.ready
     assert runner.state().consecutive_fails == 0
@@ -266,7 +267,10 @@ def test_a_process_that_lingers_after_its_answer_keeps_its_place(bench: Bench) -
     first = pid_of(bench.outcome("t1"))
     assert runner.state().pids == (first,)
 
-    bench.submit(runner, "t2")
+    with capture_logs() as events:
+        bench.submit(runner, "t2")
+    # The log says it at once; a second process would have its id only a moment later.
+    assert [event for event in events if event["event"] == "process.starting"] == []
     assert runner.state().pids == (first,)
 
     (bench.folder / "let go").touch()
@@ -297,7 +301,7 @@ def test_a_task_that_waits_for_a_lingering_process_can_be_cancelled_and_expires(
     runner.cancel("t3", "asked")
 
     assert bench.outcome("t3") == Cancelled("asked")
-    assert bench.outcome("t4") == Expired("deadline: it passed before the run")
+    assert bench.outcome("t4") == TimedOut("deadline: it passed before the run")
     assert set(runner.state().pids) == pids
 
 
@@ -309,7 +313,7 @@ def test_an_answer_that_comes_during_the_stop_counts_and_does_not_prolong_it(ben
         "for held in tasks():\n"
         "    print('holding', file=sys.stderr)\n"
         "    while True: time.sleep(1)\n",
-        stop_grace_s=SOON_S,
+        stop_grace_s=5 * SOON_S,
     )
     bench.submit(runner)
     bench.printed("holding")
@@ -318,7 +322,7 @@ def test_an_answer_that_comes_during_the_stop_counts_and_does_not_prolong_it(ben
     runner.stop(0.5)
 
     assert bench.outcomes == [("t1", Succeeded(b'"late"'))]
-    assert time.monotonic() - began_s < 5.0
+    assert time.monotonic() - began_s < 2 * SOON_S
 
 
 # Stop -----------------------------------------------------------------------------------------------
@@ -385,7 +389,7 @@ def test_it_can_be_stopped_at_any_moment_and_again(bench: Bench, arrange: Callab
     gevent.joinall([gevent.spawn(runner.stop, 1.0) for _ in range(2)], raise_error=True)
     runner.stop(1.0)
 
-    assert time.monotonic() - began_s < 5.0
+    assert time.monotonic() - began_s < SOON_S
     assert bench.alive() == []
     for _, outcome in bench.outcomes[len(settled) :]:
         assert isinstance(outcome, Returned)
@@ -405,5 +409,5 @@ def test_a_killed_process_among_others_ends_its_own_task_only(bench: Bench) -> N
 
     wait.until(lambda: bench.outcomes, SOON_S, "the outcome")
     ((_, outcome),) = bench.outcomes
-    assert isinstance(outcome, Died)
+    assert isinstance(outcome, Crashed)
     assert len(runner.state().pids) == 2

@@ -1,21 +1,17 @@
 """A value that is wrong for each option, by the kind of the option: a new option is covered unasked."""
 
-from appliance.config.kinds import (
+from appliance.config.kinds.places import (
     Addresses,
-    Boolean,
-    Choice,
-    Duration,
     FilePath,
-    Integer,
+    Folders,
+    Hosts,
     ListenAddress,
-    Number,
     QueueFolder,
-    QueueNames,
     ServerUrl,
-    Size,
-    Word,
 )
-from appliance.config.options import Option
+from appliance.config.kinds.quantities import Duration, Integer, Number, Size
+from appliance.config.kinds.words import Boolean, Choice, QueueNames, Word
+from appliance.config.option import Option
 
 #: The least that a worker needs.
 REQUIRED = {
@@ -29,6 +25,7 @@ _GARBAGE: dict[type, tuple[str, ...]] = {
     Integer: ("many", "-1", "99999999999999999999999", "1.5", "010", "0x10", "\u0663", " 4"),
     Number: ("lots", "nan", "inf", "-2", "1e400", "0"),
     Size: ("much", "512", "-1MiB", "1.5GiB", "0MiB", "9999999TiB", "512mib", "1023KiB"),
+    Hosts: (":1", "host:", "host:0", "host:65536", "a b", "a,,b", "a@b", "https://a", "*.test", "[::1"),
     Addresses: (":1", "host:", "host:0", "host:65536", "a b", "a,,b", "a@b:1", "redis://a:1", "[::1"),
     ListenAddress: (
         "8686",
@@ -57,6 +54,7 @@ _GARBAGE: dict[type, tuple[str, ...]] = {
         "x.",
         "a\x00b",
         "q" * 300,
+        "a:b",
     ),
     ServerUrl: (
         "localhost:8081",
@@ -73,6 +71,7 @@ _GARBAGE: dict[type, tuple[str, ...]] = {
         "//host",
     ),
     FilePath: ("~/nothing", "a\nb"),
+    Folders: ("models", "~/models", "/a,,/b", "/a,b", "/a\nb"),
     QueueFolder: ("true", "app", "~/app", "/app/{queue}", "/app/{parent", "/a\nb"),
 }
 

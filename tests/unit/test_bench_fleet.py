@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.bench.fleet import FULL, Cost, Costs, load, most_tasks_per_s, table
+from harness.bench.fleet.costs import FULL, Cost, Costs, load, most_tasks_per_s, table
 
 COSTS = Costs(
     idle=Cost(commands=2, redis_us=100, bytes=50),

@@ -3,9 +3,10 @@ from pathlib import Path
 import pytest
 
 from harness import cli
-from harness.bench import page, scale_report
-from harness.bench.figures import OURS, Figures
-from harness.bench.plan import QUICK_SCALE
+from harness.bench.rig import page
+from harness.bench.rig.figures import OURS, Figures
+from harness.bench.scaling import report as scale_report
+from harness.bench.scaling.plan import QUICK_SCALE
 
 SECTION = "## Many workers\n\n### Of today\n\nfast\n"
 
@@ -26,6 +27,18 @@ def test_the_section_comes_last_on_a_page_that_has_none(tmp_path: Path) -> None:
     page.put(path, SECTION)
 
     assert path.read_text() == f"# Page\n\nfull of ## Many workers\n\n{SECTION}"
+
+
+def test_what_people_wrote_stays_where_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "page.md"
+    written = "## Where the time goes\n\nby hand\n"
+    path.write_text(f"# Page\n\nold\n\n{written}\n{SECTION}")
+
+    page.rewrite(path, "# Page\n\nnew\n")
+    assert path.read_text() == f"# Page\n\nnew\n\n{written}\n{SECTION}"
+
+    page.put(path, SECTION)
+    assert path.read_text() == f"# Page\n\nnew\n\n{written}\n{SECTION}"
 
 
 def test_the_section_makes_a_page_where_there_is_none(tmp_path: Path) -> None:

@@ -1,9 +1,10 @@
 import pytest
 
-from harness.bench import reach, report, stats
-from harness.bench.figures import OURS, PIPE, Figures
-from harness.bench.plan import QUICK
-from harness.bench.stats import Reading, Window
+from harness.bench.compare import distance, reach, report
+from harness.bench.compare.plan import QUICK
+from harness.bench.rig import stats
+from harness.bench.rig.figures import OURS, PIPE, Figures
+from harness.bench.rig.stats import Reading, Window
 
 PEERS = ["Slow", "Quick"]
 
@@ -85,10 +86,10 @@ def test_a_limit_holds_up_to_its_bound() -> None:
     figures.add(OURS, "start p50, ms", 1.5)
     figures.add(OURS, "start p99, ms", 5.01)
 
-    verdicts = {verdict.goal.text: verdict.holds for verdict in reach.judge(figures, PEERS)}
+    results = {result.goal.text: result.holds for result in reach.judge(figures, PEERS)}
 
-    assert verdicts["idle start latency p50, ms"] is True
-    assert verdicts["idle start latency p99, ms"] is False
+    assert results["idle start latency p50, ms"] is True
+    assert results["idle start latency p99, ms"] is False
 
 
 def test_the_page_has_every_goal_every_worker_and_what_was_not_measured() -> None:
@@ -104,6 +105,24 @@ def test_the_page_has_every_goal_every_worker_and_what_was_not_measured() -> Non
     assert [cell.strip() for cell in row.split("|")][2:6] == ["1", "5,000", "4,000 … 6,000", "5.00"]
     assert "- Slow at 1: it ended" in page
     assert "- **Quick**: threads (quick 1.0)" in page
+
+
+def test_a_process_is_at_work_from_the_begin_of_a_run_to_its_end() -> None:
+    assert distance.share([(10.0, 11.0), (11.0, 12.0), (14.0, 99.0)]) == 0.5
+    assert distance.share([(10.0, 11.0), (11.0, 12.0)]) == 1.0
+
+
+def test_utilisation_has_a_row_for_each_length_and_a_column_for_each_round_trip() -> None:
+    figures = Figures()
+    figures.add(OURS, report.utilisation(20), 0.9754, at=10)
+    rows = [
+        line for line in report.tables(_run(figures)).splitlines() if "utilisation" in line or "10 ms" in line
+    ]
+    cells = [[cell.strip() for cell in row.split("|")[1:-1]] for row in rows]
+    assert cells == [
+        ["utilisation by task length and round trip", "0 ms", "20 ms"],
+        ["10 ms", "–", "0.975"],
+    ]
 
 
 def test_every_row_of_a_table_is_as_wide_as_its_head() -> None:

@@ -1,5 +1,6 @@
 """The command line: what is understood, what is printed where, and the exit statuses."""
 
+import importlib
 import json
 import sys
 from itertools import zip_longest
@@ -9,50 +10,56 @@ from types import ModuleType
 import pytest
 import structlog
 
+import appliance
 from appliance import cli
-from appliance.cli import Invocation, execute, parse
-from appliance.config.kinds import MASK
+from appliance.cli import execute, parse
+from appliance.commands.options import Options
 from appliance.config.options import OPTIONS, VARIABLES
 from appliance.config.settings import Settings
 from appliance.errors import ConfigurationError
 from appliance.exits import Exit
+from appliance.masking.matcher import MASK
 from tests.unit.config_garbage import REQUIRED
 
 
 @pytest.mark.parametrize(
-    ("line", "invocation"),
+    ("line", "options"),
     [
-        ("", Invocation("run")),
-        ("run", Invocation("run")),
-        ("validate", Invocation("validate")),
-        ("-validate", Invocation("validate")),
-        ("--validate", Invocation("validate")),
-        ("validate -validate", Invocation("validate")),
-        ("version", Invocation("version")),
-        ("-version", Invocation("version")),
-        ("--version", Invocation("version")),
-        ("config", Invocation("config")),
-        ("config --json", Invocation("config", as_json=True)),
-        ("--json config", Invocation("config", as_json=True)),
-        ("-config f.yml", Invocation("run", Path("f.yml"))),
-        ("--config f.yml run", Invocation("run", Path("f.yml"))),
-        ("run -config=f.yml", Invocation("run", Path("f.yml"))),
-        ("-config f.yml config", Invocation("config", Path("f.yml"))),
-        ("config -config f.yml", Invocation("config", Path("f.yml"))),
-        ("-config validate", Invocation("run", Path("validate"))),
-        ("-validate -config f.yml", Invocation("validate", Path("f.yml"))),
-        ("health", Invocation("health")),
-        ("health --live", Invocation("health", live=True)),
-        ("status --json", Invocation("status", as_json=True)),
-        ("explain some-id", Invocation("explain", operand="some-id")),
-        ("explain some-id --json", Invocation("explain", as_json=True, operand="some-id")),
-        ("-h", Invocation("help")),
-        ("-help", Invocation("help")),
-        ("run --help", Invocation("help")),
+        ("", Options("run")),
+        ("run", Options("run")),
+        ("validate", Options("validate")),
+        ("-validate", Options("validate")),
+        ("--validate", Options("validate")),
+        ("validate -validate", Options("validate")),
+        ("version", Options("version")),
+        ("-version", Options("version")),
+        ("--version", Options("version")),
+        ("config", Options("config")),
+        ("config --json", Options("config", as_json=True)),
+        ("--json config", Options("config", as_json=True)),
+        ("-config f.yml", Options("run", Path("f.yml"))),
+        ("--config f.yml run", Options("run", Path("f.yml"))),
+        ("run -config=f.yml", Options("run", Path("f.yml"))),
+        ("-config f.yml config", Options("config", Path("f.yml"))),
+        ("config -config f.yml", Options("config", Path("f.yml"))),
+        ("-config validate", Options("run", Path("validate"))),
+        ("-validate -config f.yml", Options("validate", Path("f.yml"))),
+        ("health", Options("health")),
+        ("health --live", Options("health", live=True)),
+        ("health --started", Options("health", started=True)),
+        ("status --json", Options("status", as_json=True)),
+        ("explain some-id", Options("explain", operand="some-id")),
+        ("explain --json some-id", Options("explain", as_json=True, operand="some-id")),
+        ("--config f.yml explain --json some-id", Options("explain", Path("f.yml"), True, operand="some-id")),
+        ("explain --config f.yml some-id", Options("explain", Path("f.yml"), operand="some-id")),
+        ("explain some-id --json", Options("explain", as_json=True, operand="some-id")),
+        ("-h", Options("help")),
+        ("-help", Options("help")),
+        ("run --help", Options("help")),
     ],
 )
-def test_a_command_line_is_understood(line: str, invocation: Invocation) -> None:
-    assert parse(line.split()) == invocation
+def test_a_command_line_is_understood(line: str, options: Options) -> None:
+    assert parse(line.split()) == options
 
 
 @pytest.mark.parametrize(
@@ -70,6 +77,8 @@ def test_a_command_line_is_understood(line: str, invocation: Invocation) -> None
         ("--verbose", "unrecognized arguments: --verbose"),
         ("-config", "expected one argument"),
         ("run --live", "--live belongs to the command health"),
+        ("run --started", "--started belongs to the command health"),
+        ("health --live --started", "argument --started: not allowed with argument --live"),
         ("--json", "--json belongs to the commands config and status and crashes and explain"),
         ("explain", "explain needs the id of a task"),
         ("explain one two", "unrecognized arguments: two"),
@@ -86,7 +95,7 @@ def test_a_command_line_that_makes_no_sense_is_refused(
 
 
 def test_validate_says_that_settings_are_valid(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    status = execute(Invocation("validate"), REQUIRED | {"RUNQY_LOG_LEVL": "x"}, tmp_path)
+    status = execute(Options("validate"), REQUIRED | {"RUNQY_LOG_LEVL": "x"}, tmp_path)
 
     captured = capsys.readouterr()
     assert status == Exit.OK
@@ -102,7 +111,7 @@ def test_problems_are_counted_and_listed(
 ) -> None:
     environ = REQUIRED | {"RUNQY_CONCURRENCY": "many", "RUNQY_LOG_LEVEL": "loud"}
 
-    status = execute(Invocation(command), environ, tmp_path)
+    status = execute(Options(command), environ, tmp_path)
 
     captured = capsys.readouterr()
     assert status == Exit.CONFIGURATION
@@ -119,7 +128,7 @@ def test_missing_settings_come_with_help_and_with_the_misspelt_name(
 ) -> None:
     environ = {"RUNQY_SERVER_ULR": "http://h", "RUNQY_API_KEY": "k", "RUNQY_QUEUES": "q"}
 
-    status = execute(Invocation("run"), environ, tmp_path)
+    status = execute(Options("run"), environ, tmp_path)
 
     shown = capsys.readouterr().err
     assert status == Exit.CONFIGURATION
@@ -133,7 +142,7 @@ def test_config_prints_value_and_origin_of_every_option(
 ) -> None:
     (tmp_path / "config.yml").write_text("worker:\n  shutdown_timeout: 90s\n")
 
-    status = execute(Invocation("config"), REQUIRED, tmp_path)
+    status = execute(Options("config"), REQUIRED, tmp_path)
 
     lines = [line.split(maxsplit=2) for line in capsys.readouterr().out.splitlines()]
     assert status == Exit.OK
@@ -147,7 +156,7 @@ def test_config_prints_value_and_origin_of_every_option(
 def test_config_masks_secrets(as_json: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     environ = REQUIRED | {"RUNQY_GIT_TOKEN": "token-canary"}
 
-    execute(Invocation("config", as_json=as_json), environ, tmp_path)
+    execute(Options("config", as_json=as_json), environ, tmp_path)
 
     shown = capsys.readouterr().out
     assert "canary" not in shown
@@ -155,7 +164,7 @@ def test_config_masks_secrets(as_json: bool, tmp_path: Path, capsys: pytest.Capt
 
 
 def test_config_as_json_keeps_the_types_of_values(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    execute(Invocation("config", as_json=True), REQUIRED | {"RUNQY_QUEUES": "a,b"}, tmp_path)
+    execute(Options("config", as_json=True), REQUIRED | {"RUNQY_QUEUES": "a,b"}, tmp_path)
 
     config = json.loads(capsys.readouterr().out)
     assert config["worker.queues"] == {"value": ["a", "b"], "origin": "environment RUNQY_QUEUES"}
@@ -170,7 +179,7 @@ def test_config_as_json_keeps_the_types_of_values(tmp_path: Path, capsys: pytest
 def test_help_names_every_variable_key_default_and_exit_status(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    status = execute(Invocation("help"), {}, tmp_path)
+    status = execute(Options("help"), {}, tmp_path)
 
     text = capsys.readouterr().out
     assert status == Exit.OK
@@ -187,14 +196,14 @@ def test_help_names_every_variable_key_default_and_exit_status(
 
 
 def test_version_is_the_packages(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert execute(Invocation("version"), {}, tmp_path) == Exit.OK
+    assert execute(Options("version"), {}, tmp_path) == Exit.OK
     assert capsys.readouterr().out.startswith("runqy-appliance 0.")
 
 
 def test_health_without_an_address_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "config.yml").write_text("worker:\n  queue: a\n")
 
-    assert execute(Invocation("health"), {"RUNQY_HTTP_ADDR": ""}, tmp_path) == Exit.CONFIGURATION
+    assert execute(Options("health"), {"RUNQY_HTTP_ADDR": ""}, tmp_path) == Exit.CONFIGURATION
     assert "RUNQY_HTTP_ADDR: is not set" in capsys.readouterr().err
 
 
@@ -205,7 +214,7 @@ def test_health_refuses_an_address_that_is_none(
     environ = {"RUNQY_HTTP_ADDR": "8686"} if source == "variable" else {}
     (tmp_path / "config.yml").write_text("http:\n  addr: 8686\n")
 
-    assert execute(Invocation("health"), environ, tmp_path) == Exit.CONFIGURATION
+    assert execute(Options("health"), environ, tmp_path) == Exit.CONFIGURATION
     shown = capsys.readouterr().err
     assert {"variable": "RUNQY_HTTP_ADDR='8686'", "file": "config.yml:2"}[source] in shown
     assert "must be host:port or :port" in shown
@@ -215,9 +224,10 @@ def test_health_refuses_an_address_that_is_none(
 
 
 def _worker(monkeypatch: pytest.MonkeyPatch, run: object) -> None:
-    module = ModuleType("appliance.worker")
+    module = ModuleType("appliance.program")
     module.run = run  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "appliance.worker", module)
+    monkeypatch.setitem(sys.modules, "appliance.program", module)
+    monkeypatch.setattr(appliance, "program", module, raising=False)
 
 
 def test_run_hands_settings_and_warnings_to_the_worker_and_returns_its_status(
@@ -231,13 +241,29 @@ def test_run_hands_settings_and_warnings_to_the_worker_and_returns_its_status(
 
     _worker(monkeypatch, run)
 
-    status = execute(Invocation("run"), REQUIRED | {"RUNQY_QUEUES": "a,a"}, tmp_path)
+    status = execute(Options("run"), REQUIRED | {"RUNQY_QUEUES": "a,a"}, tmp_path)
 
-    [(settings, warnings)] = calls
+    [(settings, warnings, notes)] = calls
     assert status == Exit.REGISTRATION
     assert isinstance(settings, Settings)
     assert settings.worker.queues == ("a",)
     assert warnings == ("RUNQY_QUEUES='a,a': names a queue twice; it is served once",)
+    assert notes == ()
+
+
+def test_validate_says_which_names_of_the_go_worker_it_understood(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "config.yml").write_text("worker:\n  ttl_archived: 1h\n")
+
+    assert execute(Options("validate"), REQUIRED, tmp_path) == Exit.OK
+
+    shown = capsys.readouterr()
+    assert shown.out == "configuration: valid\n"
+    assert shown.err == (
+        "note: config.yml:2:3 worker.ttl_archived='1h': understood as tasks.ttl_archived; "
+        "write that name from now on\n"
+    )
 
 
 def test_a_configuration_error_of_the_worker_has_the_same_face(
@@ -248,7 +274,7 @@ def test_a_configuration_error_of_the_worker_has_the_same_face(
 
     _worker(monkeypatch, run)
 
-    assert execute(Invocation("run"), REQUIRED, tmp_path) == Exit.CONFIGURATION
+    assert execute(Options("run"), REQUIRED, tmp_path) == Exit.CONFIGURATION
     assert "configuration: 1 problem\n  RUNQY_QUEUES='x': has two servers\n" in capsys.readouterr().err
 
 
@@ -262,7 +288,7 @@ def test_a_defect_before_logging_is_set_up_is_a_plain_traceback(
     _worker(monkeypatch, _break)
     monkeypatch.setattr(structlog, "is_configured", lambda: False)
 
-    assert execute(Invocation("run"), REQUIRED, tmp_path) == Exit.INTERNAL
+    assert execute(Options("run"), REQUIRED, tmp_path) == Exit.INTERNAL
     assert "RuntimeError: wires crossed" in capsys.readouterr().err
 
 
@@ -272,7 +298,7 @@ def test_a_defect_goes_through_logging_once_that_is_set_up(
     _worker(monkeypatch, _break)
     with structlog.testing.capture_logs() as logged:
         monkeypatch.setattr(structlog, "is_configured", lambda: True)
-        status = execute(Invocation("run"), REQUIRED, tmp_path)
+        status = execute(Options("run"), REQUIRED, tmp_path)
 
     assert status == Exit.INTERNAL
     assert [entry["event"] for entry in logged] == ["cli.defect"]
@@ -283,4 +309,6 @@ def test_every_command_that_parses_can_be_executed() -> None:
     alone = ("run", "validate", "config", "health", "status", "crashes", "version", "-h")
     commands = {parse([name]).command for name in alone} | {parse(["explain", "id"]).command}
 
-    assert commands == set(cli._COMMANDS)
+    assert commands == set(cli.COMMANDS)
+    for module in cli.COMMANDS.values():
+        assert callable(importlib.import_module(f"appliance.commands.{module}").run)

@@ -4,7 +4,8 @@ from dataclasses import fields
 
 import pytest
 
-from appliance.config.options import OPTION_OF_PATH, OPTIONS, SECTIONS, VARIABLES, Option, did_you_mean
+from appliance.config.option import SECTIONS, Option
+from appliance.config.options import OPTION_OF_PATH, OPTIONS, VARIABLES, did_you_mean
 
 #: Copied by hand from the specification: variable, default as it is written there ("-" is none).
 SPECIFIED_VARIABLES = [
@@ -34,12 +35,17 @@ OWN_VARIABLES = [
     ("RUNQY_TTL_ARCHIVED", "72h"),
     ("RUNQY_PENDING_TIMEOUT", "0"),
     ("RUNQY_ACTIVE_TIMEOUT", "0"),
+    ("RUNQY_MAX_PAYLOAD", "512MiB"),
+    ("RUNQY_MAX_RESULT", "64MiB"),
     ("RUNQY_QUEUE_STRATEGY", "strict"),
     ("RUNQY_LEASE_DURATION", "30s"),
+    ("RUNQY_LEASE_EXTEND_INTERVAL", "-"),
     ("RUNQY_STOP_GRACE", "-"),
     ("RUNQY_DEPLOYMENT_BAKED", "-"),
+    ("RUNQY_INSTALLER", "auto"),
     ("RUNQY_INSTANCE_ID", "-"),
     ("RUNQY_STATE_DIR", "-"),
+    ("RUNQY_PREVIOUS_API_KEY", "-"),
     ("RUNQY_REDIS_USERNAME", "-"),
     ("RUNQY_REDIS_CA_FILE", "-"),
     ("RUNQY_REDIS_CERT_FILE", "-"),
@@ -49,7 +55,12 @@ OWN_VARIABLES = [
     ("RUNQY_REDIS_SENTINEL_USERNAME", "-"),
     ("RUNQY_REDIS_SENTINEL_PASSWORD", "-"),
     ("RUNQY_REDIS_CLUSTER", "false"),
+    ("RUNQY_REDIS_ASK_SERVER_AFTER", "30s"),
     ("RUNQY_HTTP_ADDR", "-"),
+    ("RUNQY_OTLP_ENDPOINT", "-"),
+    ("RUNQY_OTLP_HEADERS", "-"),
+    ("RUNQY_OTLP_INTERVAL", "1m"),
+    ("RUNQY_SENTRY_DSN", "-"),
     ("RUNQY_LOG_LEVEL", "info"),
     ("RUNQY_LOG_FORMAT", "text"),
     ("RUNQY_RETRY_BASE_DELAY", "10s"),
@@ -60,6 +71,9 @@ OWN_VARIABLES = [
     ("RUNQY_MAX_TASKS_PER_CHILD", "0"),
     ("RUNQY_MAX_CHILD_MEMORY", "0"),
     ("RUNQY_VAULT_ALLOW_UNSAFE", "false"),
+    ("RUNQY_ISOLATION", "auto"),
+    ("RUNQY_GIT_TOKEN_HOSTS", "-"),
+    ("RUNQY_TASK_PATHS", "-"),
 ]
 
 #: The specification's file: path, default ("-" is none or required), variable that means the same.
@@ -109,8 +123,13 @@ def test_there_are_no_options_beside_the_listed_ones() -> None:
     assert {option.variable for option in OPTIONS} == listed
     assert set(VARIABLES) - listed == {
         "RUNQY_API_KEY_FILE",
+        "RUNQY_PREVIOUS_API_KEY_FILE",
         "RUNQY_GIT_TOKEN_FILE",
+        "RUNQY_OTLP_HEADERS_FILE",
+        "RUNQY_SENTRY_DSN_FILE",
         "RUNQY_REDIS_SENTINEL_PASSWORD_FILE",
+        "RUNQY_QUEUE",
+        "RUNQY_COMPLETED_TASK_TTL",
     }
 
 
@@ -126,19 +145,24 @@ def test_every_field_of_the_settings_is_filled_by_exactly_one_option() -> None:
         (section, field.name) for section, settings in SECTIONS.items() for field in fields(settings)
     )
 
-    assert sorted([*filled, ("retry", "max_retry_caps")]) == existing
+    derived = [
+        ("isolation", "secret_files"),
+        ("retry", "max_retry_caps"),
+        ("tasks", "ttl_completed_is_set"),
+    ]
+    assert sorted([*filled, *derived]) == existing
 
 
 def test_names_are_unique() -> None:
     assert len(VARIABLES) == len(set(VARIABLES))
-    assert len(OPTION_OF_PATH) == len(OPTIONS) + sum(len(option.aliases) for option in OPTIONS)
+    assert len(OPTION_OF_PATH) == sum(len(option.paths) for option in OPTIONS)
 
 
 @pytest.mark.parametrize(
     ("name", "near"),
     [
         ("RUNQY_API_KY", "RUNQY_API_KEY"),
-        ("RUNQY_QUEUE", "RUNQY_QUEUES"),
+        ("RUNQY_QUEUS", "RUNQY_QUEUES"),
         ("RUNQY_RECOVERY_COOLDOWN_PERIOD", "RUNQY_RECOVERY_COOLDOWN"),
     ],
 )

@@ -34,11 +34,11 @@ def test_a_grace_too_short_for_a_stop_is_a_warning(
 ) -> None:
     loaded = load({**REQUIRED, **given, **others}, None, tmp_path)
 
-    assert ["RUNQY_STOP_GRACE" in line for line in loaded.warnings] == [True] * warned
+    assert ["RUNQY_STOP_GRACE" in line for line in loaded.run_warnings] == [True] * warned
 
 
 def test_the_warning_says_what_a_stop_takes_and_what_to_write_where(tmp_path: Path) -> None:
-    (warning,) = load({**REQUIRED, "RUNQY_STOP_GRACE": "10s"}, None, tmp_path).warnings
+    (warning,) = load({**REQUIRED, "RUNQY_STOP_GRACE": "10s"}, None, tmp_path).run_warnings
 
     assert warning.startswith("RUNQY_STOP_GRACE='10s': a stop may take 35s ")
     for advice in ("--stop-timeout 45", "stop_grace_period: 45s", "terminationGracePeriodSeconds: 45"):
@@ -49,4 +49,4 @@ def test_the_warning_says_what_a_stop_takes_and_what_to_write_where(tmp_path: Pa
 def test_following_the_advice_silences_it(tmp_path: Path) -> None:
     advised = needed_s(WorkerSettings(("inference",)), ProcessSettings())
 
-    assert load({**REQUIRED, "RUNQY_STOP_GRACE": f"{advised:g}s"}, None, tmp_path).warnings == ()
+    assert load({**REQUIRED, "RUNQY_STOP_GRACE": f"{advised:g}s"}, None, tmp_path).run_warnings == ()

@@ -1,5 +1,6 @@
 """Files for TLS that cannot be used are refused at start, each by the name of its setting."""
 
+import ssl
 import subprocess
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 
 from appliance.config.load import Loaded, load
 from appliance.errors import ConfigurationError
-from harness.certificates import Certificates, make_certificates
+from harness.sandbox.certificates import Certificates, make_certificates
 from tests.unit.config_garbage import REQUIRED
 
 
@@ -143,4 +144,15 @@ def test_a_key_with_a_passphrase_is_refused_and_nobody_is_asked(
     found = problem(tmp_path, CERT_FILE=certificates.cert, KEY_FILE=locked)
 
     assert found.startswith("RUNQY_REDIS_KEY_FILE=")
-    assert "nobody to ask for the passphrase" in found
+    assert "a worker cannot ask for the passphrase" in found
+
+
+def test_a_start_without_certificates_reads_no_authorities(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(**_: object) -> None:
+        raise AssertionError("that takes longer than the rest of the configuration")
+
+    monkeypatch.setattr(ssl, "create_default_context", read)
+
+    loaded(tmp_path)

@@ -7,9 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.config.kinds import MASK, quoted, without_credentials
-from appliance.config.options import OPTION_OF_PATH, OPTIONS, Option
+from appliance.config.kinds.base import quoted
+from appliance.config.kinds.places import FilePath, without_credentials
+from appliance.config.kinds.words import QueueNames
+from appliance.config.option import Option
+from appliance.config.options import OPTION_OF_PATH, OPTIONS
 from appliance.config.substitution import substitute
+from appliance.masking.matcher import MASK
 from tests.unit.config_garbage import garbage
 
 
@@ -23,6 +27,7 @@ from tests.unit.config_garbage import garbage
         ("worker.queues", "inference", ("inference",)),
         ("worker.queues", " a.high , a.low ", ("a.high", "a.low")),
         ("worker.concurrency", "10000", 10_000),
+        ("git.token_hosts", "GitHub.com, b.test:3000,[::1]", ("github.com", "b.test:3000", "[::1]")),
         ("redis.sentinels", "a, b.test:1", ("a:26379", "b.test:1")),
         ("redis.sentinels", "[::1],[fe80::1]:2", ("[::1]:26379", "[fe80::1]:2")),
         ("http.addr", ":8686", "0.0.0.0:8686"),
@@ -144,3 +149,13 @@ def test_a_malformed_reference_is_refused_without_showing_it(text: str) -> None:
         substitute(text, {"canary": "x"})
 
     assert "canary" not in str(caught.value)
+
+
+def test_a_colon_where_programs_lie_is_refused_in_words_that_say_why() -> None:
+    with pytest.raises(ValueError, match="PATH separates folders by colons"):
+        QueueNames().parse("inference,text:v2.high")
+    with pytest.raises(ValueError, match="PATH separates folders by colons"):
+        FilePath("a folder", folder=True, holds_programs=True).parse("/srv/c:/deployment")
+
+    assert QueueNames().parse("inference.a:b") == ("inference.a:b",)
+    assert FilePath("a file", folder=False).parse("/run/a:b") == Path("/run/a:b")

@@ -60,6 +60,22 @@ def test_what_may_be_missing_gets_its_documented_default() -> None:
     assert deployment.requirements_file == "requirements.txt"
 
 
+def test_a_sub_queue_that_is_listed_twice_counts_once_with_its_highest_priority_and_is_remarked_on() -> None:
+    registration = parsed(
+        sub_queues=[
+            {"name": "inference.a", "priority": 2},
+            {"name": "inference.b", "priority": 5},
+            {"name": "inference.a", "priority": 9},
+            {"name": "inference.a"},
+        ]
+    )
+
+    assert registration.sub_queues == (SubQueue("inference.a", 9), SubQueue("inference.b", 5))
+    assert set(registration.oddities) == {
+        "inference.a is listed more than once; its highest priority, 9, counts"
+    }
+
+
 def test_everything_the_server_says_is_taken_over() -> None:
     registration = parsed(
         redis={"addr": "r:1", "password": "p", "db": 3, "use_tls": True},
@@ -128,14 +144,14 @@ BAD = [
     ("redis__addr", "::1:6379", "redis.addr: must be host, host:port or [IPv6]:port, is '::1:6379'"),
     ("redis__addr", "redis://h:1", "redis.addr: must be host, host:port or [IPv6]:port, is 'redis://h:1'"),
     ("redis__addr", "h:1 ", "redis.addr: must be host, host:port or [IPv6]:port, is 'h:1 '"),
-    ("redis__db", -1, "redis.db: must be a whole number from 0, is -1"),
-    ("redis__db", "1", "redis.db: must be a whole number from 0, is '1'"),
-    ("redis__db", True, "redis.db: must be a whole number from 0, is True"),
+    ("redis__db", -1, "redis.db: must be a whole number from 0 to 2147483647, is -1"),
+    ("redis__db", "1", "redis.db: must be a whole number from 0 to 2147483647, is '1'"),
+    ("redis__db", True, "redis.db: must be a whole number from 0 to 2147483647, is True"),
     ("redis__use_tls", "yes", "redis.use_tls: must be true or false, is 'yes'"),
     ("redis__use_tls", 1, "redis.use_tls: must be true or false, is 1"),
     ("queue__name", "other", "queue.name: must be the queue asked for, inference, is 'other'"),
     ("queue__name", "inferences", "queue.name: must be the queue asked for, inference, is 'inferences'"),
-    ("queue__priority", 1.5, "queue.priority: must be a whole number, is 1.5"),
+    ("queue__priority", 1.5, "queue.priority: must be a whole number from -1000000000 to 1000000000, is 1.5"),
     ("sub_queues", "inference.a", "sub_queues: must be a list, is 'inference.a'"),
     ("sub_queues", [None], "sub_queues[0]: must be an object, is 'null'"),
     ("sub_queues", ["inference.a"], "sub_queues[0]: must be an object, is 'inference.a'"),
@@ -148,13 +164,8 @@ BAD = [
     ),
     (
         "sub_queues",
-        [{"name": "inference.a"}, {"name": "inference.a"}],
-        "sub_queues[1].name: must be listed once, is 'inference.a'",
-    ),
-    (
-        "sub_queues",
         [{"name": "inference.a", "priority": "9"}],
-        "sub_queues[0].priority: must be a whole number, is '9'",
+        "sub_queues[0].priority: must be a whole number from -1000000000 to 1000000000, is '9'",
     ),
     ("deployment__branch", 1, "deployment.branch: must be a string, is 1"),
     ("deployment__branch", "  ", "deployment.branch: must be visible text, is '  '"),
@@ -164,8 +175,8 @@ BAD = [
     ("deployment__startup_cmd", "   ", "deployment.startup_cmd: must be visible text, is '   '"),
     (
         "deployment__startup_cmd",
-        "python 'x",
-        "deployment.startup_cmd: must be words as a shell splits them (No closing quotation), is",
+        "python --token=canary 'x",
+        "deployment.startup_cmd: must be words as a shell splits them (No closing quotation), is a str",
     ),
     ("deployment__mode", "daemon", "deployment.mode: must be long_running or one_shot, is 'daemon'"),
     (
@@ -190,6 +201,27 @@ BAD = [
     ),
     ("deployment__redis_storage", "false", "deployment.redis_storage: must be true or false, is 'false'"),
     ("deployment__requirements_file", {}, "deployment.requirements_file: must be a string, is a dict"),
+    ("redis__db", 10**400, "redis.db: must be a whole number from 0 to 2147483647, is 1000000"),
+    (
+        "queue__priority",
+        10**400,
+        "queue.priority: must be a whole number from -1000000000 to 1000000000, is",
+    ),
+    (
+        "deployment__startup_cmd",
+        "python " + "x" * 1_000_000,
+        "deployment.startup_cmd: must have at most 32768 characters, has 1000007",
+    ),
+    ("deployment__startup_cmd", "python a\0b", "deployment.startup_cmd: must be visible text, is 'python a"),
+    ("deployment__branch", "b" * 5000, "deployment.branch: must have at most 4096 characters, has 5000"),
+    (
+        "sub_queues",
+        [{"name": f"inference.{n}"} for n in range(100_000)],
+        "sub_queues: must be at most 10000, are 100000",
+    ),
+    ("vaults", {f"V{n}": "x" for n in range(1001)}, "vaults: must have at most 1000 entries, have 1001"),
+    ("vaults", {"V" * 300: "canary"}, "vaults.'VVV"),
+    ("vaults", {"A\x1b[2J\n": 1}, r"vaults.'A\x1b[2J\n': must be a string, is a int"),
 ]
 
 
@@ -201,6 +233,13 @@ def test_a_bad_value_is_refused_with_its_place_and_what_is_allowed(
 
     assert said.startswith(problem)
     assert len(said) < 250
+
+
+def test_of_many_problems_the_first_are_listed_and_the_others_counted() -> None:
+    listed = problems(sub_queues=[{"name": f"other.{n}"} for n in range(9_000)])
+
+    assert len(listed) == 21
+    assert listed[-1] == "and 8980 more"
 
 
 def test_every_problem_is_listed_at_once() -> None:

@@ -11,6 +11,7 @@ from appliance.control.contract import DeploymentSpec, Mode
 from appliance.deploy.deployment import Deployed, Deployer
 from appliance.errors import DeploymentRejected
 from appliance.process.environ import build_environment
+from tests.integration import deploying
 
 
 def _spec(code_path: str | None = None) -> DeploymentSpec:
@@ -28,7 +29,7 @@ def _spec(code_path: str | None = None) -> DeploymentSpec:
 
 def _deploy(baked: Path, dir_: Path, code_path: str | None = None, *, inherit: bool = True) -> Deployed:
     settings = DeploymentSettings(dir=dir_, baked=baked, use_system_site_packages=inherit)
-    deployer = Deployer(settings, BootstrapSettings(), GitSettings(), SystemClock(), lambda text: text)
+    deployer = Deployer(settings, BootstrapSettings(), GitSettings(), SystemClock(), str, deploying.unheld)
     return deployer.deploy("inference", _spec(code_path), None)
 
 
@@ -113,4 +114,4 @@ def test_the_log_names_what_is_ignored_without_its_password(
 def test_without_an_environment_none_is_pretended() -> None:
     env, _ = build_environment({"PATH": "/usr/bin"}, None, {})
 
-    assert env == {"PATH": "/usr/bin", "PYTHONUNBUFFERED": "1"}
+    assert env == {"PATH": "/usr/bin", "PYTHONFAULTHANDLER": "1", "PYTHONUNBUFFERED": "1"}

@@ -9,7 +9,7 @@ MUTANT = Mutation("slow", red="pauses")
 
 
 @pytest.mark.parametrize(
-    ("passed", "problem", "verdict", "words"),
+    ("passed", "problem", "good", "words"),
     [
         (False, "pauses: saw [1], expected [2]", True, ""),
         (False, "the worker ended with status 2", False, "for another reason than 'pauses'"),
@@ -17,12 +17,12 @@ MUTANT = Mutation("slow", red="pauses")
     ],
 )
 def test_a_mutant_must_fail_and_for_its_own_reason(
-    passed: bool, problem: str, verdict: bool, words: str
+    passed: bool, problem: str, good: bool, words: str
 ) -> None:
     outcome = judged(Outcome("n", "c", passed, 1.0, problem), MUTANT)
-    assert outcome.passed is verdict
+    assert outcome.passed is good
     assert words in outcome.problem
-    assert bool(outcome.problem) is not verdict
+    assert bool(outcome.problem) is not good
 
 
 @pytest.mark.parametrize(

@@ -4,16 +4,16 @@ from dataclasses import replace
 
 import pytest
 
-from appliance.explain.facts import TaskFacts, WorkerFacts
-from appliance.explain.reading import Found
-from appliance.explain.reason import why
-from appliance.explain.telling import as_data, tell
+from appliance.commands.explain.facts import TaskFacts, WorkerFacts
+from appliance.commands.explain.reading import Found
+from appliance.commands.explain.reason import why
+from appliance.commands.explain.telling import as_data, tell
 
 NOW = 1_800_000_000.0
 QUEUE = "inference.low"
 WORKER = WorkerFacts("w1", True, "running", True, "idle", frozenset({QUEUE}), 2.0, 4)
 DEGRADED = replace(WORKER, healthy=False, recovery="degraded")
-QUIET = replace(WORKER, status="quiet")
+QUIET = replace(WORKER, quiet=True)
 STARTING = replace(WORKER, status="bootstrapping")
 DEAD = replace(WORKER, alive=False, beat_age_s=90.0)
 ELSEWHERE = replace(WORKER, queues=frozenset({"other.default"}))
@@ -50,7 +50,7 @@ TABLE = [
         "it is the next one of its queue; 7 of inference.high go first, having the higher priority; "
         "1 worker with 4 slots serve the queue",
     ),
-    (replace(PENDING, paused=True), "the queue is paused: nobody takes its tasks until it is resumed"),
+    (replace(PENDING, paused=True), "the queue is paused: no worker takes its tasks until it is resumed"),
     (replace(PENDING, workers=()), "no live worker serves inference.low"),
     (replace(PENDING, workers=(DEAD,)), "no live worker serves inference.low"),
     (replace(PENDING, workers=(ELSEWHERE,)), "no live worker serves inference.low"),
@@ -73,7 +73,7 @@ TABLE = [
     ),
     (
         replace(PENDING, pending_since_wall_s=NOW - 61, pending_timeout_s=60),
-        "it has waited longer than its pending timeout (1m): whoever takes it next archives it",
+        "it has waited longer than its pending timeout (1m): the next worker to take it archives it",
     ),
     (
         replace(PENDING, pending_since_wall_s=NOW - 59, pending_timeout_s=60),
@@ -81,7 +81,7 @@ TABLE = [
     ),
     (
         replace(PENDING, broken="its hash is gone"),
-        "it cannot be understood (its hash is gone): whoever takes it next archives it",
+        "it cannot be understood (its hash is gone): the next worker to take it archives it",
     ),
     (ACTIVE, "it is running on w1; its lease has 20s left and is prolonged"),
     (
@@ -114,6 +114,10 @@ TABLE = [
     (
         replace(ACTIVE, lease_until_wall_s=None),
         "it was taken and never claimed: it goes back to pending within seconds",
+    ),
+    (
+        replace(RETRY, retried=0),
+        "a worker could not run it and put it off, without spending a retry: it is due in 39s",
     ),
     (RETRY, "it failed and waits for retry 2 of 3: it is due in 39s"),
     (

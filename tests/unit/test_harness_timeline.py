@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from harness.timeline import Event, Timeline
+from harness.evidence.timeline import Event, Timeline
 
 
 def test_events_are_in_the_order_they_happened_whenever_they_were_added() -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness import wire
+from harness.queue import wire
 
 TEXT = st.text(min_size=1)
 INT32 = st.integers(-(2**31), 2**31 - 1).filter(bool)

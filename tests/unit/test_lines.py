@@ -86,3 +86,17 @@ def test_no_secret_escapes_by_lying_across_a_chunk_or_a_cut(
     shown = "".join(lines(*chunked(stream, data), max_chars=len(SECRET) + 1))
 
     assert shown == masked(stream.decode()).strip()
+
+
+def test_a_line_of_many_megabytes_is_redacted_in_pieces() -> None:
+    seen: list[int] = []
+
+    def redact(text: str) -> str:
+        seen.append(len(text))
+        return text
+
+    out: list[str] = []
+    LineSplitter(out.append, redact, max_chars=100).feed_text("x" * 100_000 + "\n")
+
+    assert "".join(out) == "x" * 100_000
+    assert max(seen) <= 400

@@ -18,6 +18,7 @@ def claimed(
         "ttl_archived",
         "pending_timeout",
         "active_timeout",
+        "crashes",
     )
     return [b"t1", b"7", b"me", message, *(fields.get(name) for name in names), legacy]
 

@@ -2,19 +2,23 @@
 
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import pytest
 import structlog
+from structlog.testing import capture_logs
 
 from appliance.clock import SystemClock
 from appliance.config.settings import LogSettings
+from appliance.masking.matcher import MASK
 from appliance.observe import log
-from appliance.observe.dossier import describe, dossier
+from appliance.observe.crash import describe, dossier, read
 from appliance.observe.outbound import Outbound
 from appliance.observe.output import Output
-from appliance.observe.redaction import MASK, OWN_FIELDS, Redactor
+from appliance.observe.redaction import OWN_FIELDS, Redactor
 from appliance.observe.system import SystemMetrics, parse_gpus
+from appliance.process.spec import CrashReport
 
 
 @pytest.fixture(autouse=True)
@@ -135,7 +139,7 @@ def test_the_log_level_is_obeyed() -> None:
 
 
 def test_lines_are_numbered_redacted_and_stamped_in_milliseconds() -> None:
-    redactor, outbound = Redactor(), Outbound("logs", 10, 60)
+    redactor, outbound = Redactor(), Outbound("logs", kept=10, longest=20, ttl_s=60)
     redactor.add("hunter2")
     Output(StillClock(), redactor.text, outbound).add("q", "stderr", "got hunter2")
     assert [json.loads(line) for line in outbound.peek()[1]] == [
@@ -144,7 +148,7 @@ def test_lines_are_numbered_redacted_and_stamped_in_milliseconds() -> None:
 
 
 def test_what_comes_while_other_lines_are_shipped_stays() -> None:
-    outbound = Outbound("logs", 3, 60)
+    outbound = Outbound("logs", kept=3, longest=6, ttl_s=60)
     outbound.add("one")
     mark, shipped = outbound.peek()
     outbound.add("two")
@@ -153,7 +157,7 @@ def test_what_comes_while_other_lines_are_shipped_stays() -> None:
 
 
 def test_only_the_newest_lines_wait_for_redis_even_when_some_fell_off_during_shipping() -> None:
-    outbound = Outbound("logs", 3, 60)
+    outbound = Outbound("logs", kept=3, longest=6, ttl_s=60)
     for number in range(4):
         outbound.add(str(number))
     mark, shipped = outbound.peek()
@@ -167,16 +171,19 @@ def test_a_dossier_is_bounded_free_of_secrets_and_readable() -> None:
     redactor.add("hunter2")
     record = json.loads(
         dossier(
-            queue="q",
-            commit="abc",
-            when_wall_s=1.0,
-            exit_text="SIGSEGV",
-            uptime_s=2.0,
-            was_ready=True,
-            task_ids=["t1", "\udcff"],
-            stderr=["x"] * 100 + ["y" * 5_000, "hunter2 leaked"],
-            memory_peak_bytes=2**20,
-            redact=redactor.text,
+            "q",
+            CrashReport(
+                commit="abc",
+                when_wall_s=1.0,
+                exit="SIGSEGV",
+                how="SIGSEGV",
+                uptime_s=2.0,
+                was_ready=True,
+                task_ids=("t1", "\udcff"),
+                stderr_tail=("x",) * 100 + ("y" * 5_000, "hunter2 leaked"),
+                memory_peak_bytes=2**20,
+            ),
+            redactor.text,
         )
     )
     assert record["tasks"][1].encode(errors="surrogateescape") == b"\xff", "an id that is not UTF-8"
@@ -201,3 +208,55 @@ def test_gpus_are_read_from_nvidia_smi_and_what_a_card_does_not_say_is_zero() ->
         {"index": 1, "name": "Tesla", "utilization_percent": 0.0, "memory_used_mb": 0,
          "memory_total_mb": 16384, "temperature_c": 40},
     ]  # fmt: skip
+
+
+def test_every_line_says_which_worker_it_is_of() -> None:
+    stream = io.StringIO()
+    heard: list[Mapping[str, Any]] = []
+    log.configure(LogSettings(level="info", format="json"), Redactor(), stream, heard.append, "gpu-1-7-09ab")
+
+    structlog.get_logger().info("process.ready")
+
+    assert json.loads(stream.getvalue())["worker_id"] == heard[0]["worker_id"] == "gpu-1-7-09ab"
+
+
+def test_output_is_logged_with_the_task_that_ran_and_so_it_is_in_redis() -> None:
+    outbound = Outbound("key", kept=5, longest=10, ttl_s=1)
+    output = Output(StillClock(), str, outbound)
+
+    with capture_logs() as lines:
+        output.add("q", "stdout", "loading", None)
+        output.add("q", "stdout", "working", "t1")
+
+    assert [line.get("task_id") for line in lines] == [None, "t1"]
+    shape = {"ts", "src", "text", "seq"}
+    assert [set(json.loads(text)) for text in outbound.peek()[1]] == [shape, {*shape, "task_id"}]
+
+
+def test_a_dossier_that_was_read_back_says_what_the_written_one_did() -> None:
+    report = CrashReport(
+        commit="abc",
+        when_wall_s=1.0,
+        exit="SIGKILL",
+        how="SIGKILL",
+        uptime_s=2.0,
+        was_ready=True,
+        task_ids=("t1",),
+        stderr_tail=("x",),
+        memory_peak_bytes=None,
+        charged_to="t1",
+        timed_out=("t1",),
+        stacks=("main.py:3",),
+    )
+    written = dossier("q", report, lambda text: text)
+    record = read(written.encode())
+    shown = describe(record, "now")
+
+    assert record == json.loads(written)
+    for line in ("charged to task t1", "ran over their limit: t1", "# main.py:3"):
+        assert line in shown
+    later = ("charged_to_task", "timed_out", "stacks")
+    earlier = {name: value for name, value in json.loads(written).items() if name not in later}
+    assert "charged" not in describe(read(json.dumps(earlier).encode()), "now")
+    with pytest.raises(ValueError, match="charged_to_task is not"):
+        read(json.dumps({**earlier, "charged_to_task": 7}).encode())

@@ -8,8 +8,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from appliance.process import protocol
-from appliance.process.protocol import Answer, Decoder, Event, Noise, Ready, StartError, encode_request
-from appliance.process.work import Failed, Request, Succeeded
+from appliance.process.answers import Answer, Event, Noise, Ready, StartError
+from appliance.process.outcome import Failed, Succeeded
+from appliance.process.protocol import Decoder
+from appliance.process.request_line import encode_request
+from appliance.process.runner import Request
 
 GOOD = b'{"task_id": "good", "result": 1}\n'
 GOOD_ANSWER = Answer("good", Succeeded(b"1"))
@@ -23,6 +26,12 @@ def read(*chunks: bytes, max_line_bytes: int = protocol.MAX_LINE_BYTES) -> list[
 
 def request(payload: bytes) -> Request:
     return Request("t1", "q.high", "kind", payload, retry_count=2, max_retry=5)
+
+
+def line_of(request: Request) -> bytes:
+    """The line of a request, in one piece."""
+    line = encode_request(request, lambda: None)
+    return line if isinstance(line, bytes) else b"".join(line)
 
 
 def failed(events: list[Event]) -> str:
@@ -44,6 +53,8 @@ LINES = st.one_of(
             b'{"task_id": "c", "error": "\xff"}',
             b'Loading... {"task_id": "d"}\r',
             b'{"task_id": "e"}{"task_id": "f"}',
+            b'{"task_id": "g", "result": 1}tick\x1b[0m',
+            b'tick{"task_id": "h", "result": 1}\xfftock{"task_id": "i"} x',
             b"\xf0\x9f\x99",
             b"x" * 500,
         ]
@@ -64,6 +75,33 @@ def test_however_the_stream_is_chunked_the_events_are_the_same(
 
     assert read(*chunks, max_line_bytes=200) == whole
     assert read(*(stream[at : at + 1] for at in range(len(stream))), max_line_bytes=200) == whole
+
+
+#: What makes lines that are, or are nearly, an answer as JSON encoders write it.
+HEADS = (
+    b'{"task_id": "a", "result": ', b'{"task_id":"a","result":', b'{"task_id": "\\ud800", "result": ',
+    b' {"task_id": "a", "result": ', b'{"task_id": "\xff", "result": ', b'{"task_id": "\x01", "result":',
+    b'x{"task_id": "a", "result": ', b'{"task_id": a, "result": ', b'{"task_id": "a", "result": 1, "result":',
+)  # fmt: skip
+RESULTS = (
+    b"1", b"-0", b"1e999", b"NaN", b"[Infinity]", b'"\xc3\xa9"', b'"\xff"', b'{"x": [1.50, {}]}', b"",
+    b"9" * 60, b"[" * 30, b"nul", b'"\\ud800"', b" 1", b"1,", b'{"a":1,}', b"01", b"\xc2\xa01",
+    b'"' + b"x" * 250 + b'"',
+)  # fmt: skip
+TAILS = (
+    b"}", b', "error": null, "retry": false}', b',"error":null,"retry":false}', b', "error": null}', b"} ",
+    b"}\r", b"} x", b"}}", b"", b', "error": "no"}', b', "error": 0}', b', "retry": true}',
+    b', "task_id": "b"}', b', "result": 2}', b', "error": null, "retry": false}{"task_id": "c"}',
+    b' , "error":\tnull }', b', "status": "ready"}',
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_an_answer_that_is_read_without_a_closer_look_is_what_that_would_make_of_it(head: bytes) -> None:
+    for result, tail in itertools.product(RESULTS, TAILS):
+        line = head + result + tail + b"\n"
+        # One that comes in two pieces always gets the closer look.
+        assert read(line, max_line_bytes=200) == read(line[:1], line[1:], max_line_bytes=200), line
 
 
 @given(st.binary())
@@ -142,13 +180,78 @@ def test_a_blank_line_is_nothing(line: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "before", ["Loading... ", "100%|####| {x}", '{"progress": 1} ', "\r\x1b[K", "{", '{"task_id": ']
+    "before", ["Loading... ", "100%|####| {x}", '{"progress": 1} ', "{", '{"task_id": ', "\x1b[31mred"]
 )
 def test_output_glued_before_an_answer_is_told_apart(before: str) -> None:
     events = read(before.encode() + GOOD)
 
     assert events[-1] == GOOD_ANSWER
     assert events[:-1] == [Noise(before.strip(" \t\r"))]
+
+
+@pytest.mark.parametrize(
+    "invisible",
+    ["\x1b[0m", "\x1b[0m\x1b[K", "\0", "\f", "\xa0", "\x1b]0;title\x07", "\ufeff", "\u200b", "\x85"],
+    ids=ascii,
+)
+def test_what_no_terminal_shows_is_no_part_of_an_answer(invisible: str) -> None:
+    line = GOOD.strip().decode()
+
+    for text in (
+        line + invisible,
+        invisible + line,
+        f"{invisible}{line} {invisible}",
+        f"{line}{invisible}{line}",
+    ):
+        events = read(f"{text}\n".encode())
+        assert set(events) == {GOOD_ANSWER}, text
+
+
+@pytest.mark.parametrize("behind", ["tick", " 50%|###", "\x1b[0mdone", "\0x", "[0m"])
+def test_output_of_another_thread_behind_an_answer_costs_it_nothing(behind: str) -> None:
+    events = read(GOOD.strip() + behind.encode() + b"\n\n")
+
+    assert events[0] == GOOD_ANSWER
+    assert events[1:] == [Noise(behind.strip())]
+
+
+def test_an_answer_glued_between_the_output_of_two_other_threads_counts() -> None:
+    assert read(b"tick" + GOOD.strip() + b"tock\n") == [Noise("tick"), GOOD_ANSWER, Noise("tock")]
+
+
+def test_answers_with_output_between_them_all_count() -> None:
+    good = GOOD.strip()
+    events = read(good + b"one" + good + b"two" + good + b"\n")
+
+    assert events == [GOOD_ANSWER, Noise("one"), GOOD_ANSWER, Noise("two"), GOOD_ANSWER]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"task_id": "a", "result": 1},',
+        b'{"task_id": "a", "result": 1}]',
+        b'{"task_id": "a", "result": 1}}',
+        b'{"task_id": "a"} begins',
+        b'{"task_id": "a", "type": "t", "payload": {}} received',
+        b'sent {"task_id": "a", "result": 1} to the worker',
+        b'answer=<{"task_id": "a", "result": 1}>',
+        b'x{"task_id": "a", "result": 1} y',
+        b'{"log":{"task_id":"a","result":1}}',
+        b'[{"task_id":"a","result":1}]',
+    ],
+    ids=bytes.decode,
+)
+def test_an_object_that_is_quoted_or_a_part_of_another_is_no_answer(line: bytes) -> None:
+    assert read(line + b"\n") == [Noise(line.decode())]
+
+
+def test_bytes_behind_an_answer_that_are_no_utf8_do_not_fail_it() -> None:
+    assert read(GOOD.strip() + b"\xff\n") == [GOOD_ANSWER, Noise("\ufffd")]
+
+
+def test_a_line_of_invisible_characters_alone_is_nothing() -> None:
+    assert read(b"\0" * 1_000_000 + b"\x1b[0m" * 100_000 + b"\n" + GOOD) == [GOOD_ANSWER]
 
 
 def test_several_objects_may_share_a_line() -> None:
@@ -261,7 +364,7 @@ def test_a_hostile_line_of_many_beginnings_costs_bounded_time() -> None:
 
 
 def test_a_request_is_one_line_with_all_the_fields_of_the_wire() -> None:
-    line = encode_request(request(b'{"n": 1}'))
+    line = line_of(request(b'{"n": 1}'))
 
     assert line.endswith(b"\n")
     assert line.count(b"\n") == 1
@@ -289,11 +392,11 @@ def test_a_request_is_one_line_with_all_the_fields_of_the_wire() -> None:
     ids=repr,
 )
 def test_a_json_payload_reaches_the_process_byte_for_byte(payload: bytes) -> None:
-    assert b'"payload": ' + payload + b', "retry_count"' in encode_request(request(payload))
+    assert b'"payload": ' + payload + b', "retry_count"' in line_of(request(payload))
 
 
 def test_line_breaks_between_tokens_are_dropped_so_that_the_request_stays_one_line() -> None:
-    line = encode_request(request(b'\n{\r\n  "a": [1,\n 2]\r}\n'))
+    line = line_of(request(b'\n{\r\n  "a": [1,\n 2]\r}\n'))
 
     assert line.count(b"\n") == 1
     assert b"\r" not in line
@@ -320,12 +423,12 @@ def test_line_breaks_between_tokens_are_dropped_so_that_the_request_stays_one_li
     ids=lambda payload: repr(payload[:20]),
 )
 def test_a_payload_that_is_not_json_is_null(payload: bytes) -> None:
-    assert json.loads(encode_request(request(payload)))["payload"] is None
+    assert json.loads(line_of(request(payload)))["payload"] is None
 
 
 @given(st.binary(max_size=50) | st.text(max_size=50).map(str.encode))
 def test_no_payload_can_break_out_of_its_field(payload: bytes) -> None:
-    line = encode_request(request(payload))
+    line = line_of(request(payload))
 
     assert line.count(b"\n") == 1
     assert set(json.loads(line)) == {"task_id", "type", "payload", "retry_count", "max_retry", "queue"}
@@ -342,7 +445,7 @@ JSON = st.recursive(
 @given(JSON, st.text(), st.booleans())
 def test_what_a_process_echoes_comes_back_as_it_went(value: object, task_id: str, ascii_only: bool) -> None:
     payload = json.dumps(value, ensure_ascii=ascii_only).encode(errors="replace")
-    sent = json.loads(encode_request(Request(task_id, "q", "q", payload, 0, 0)))
+    sent = json.loads(line_of(Request(task_id, "q", "q", payload, 0, 0)))
 
     answer = json.dumps({"task_id": sent["task_id"], "result": sent["payload"]}, ensure_ascii=ascii_only)
     (event,) = read(answer.encode(errors="replace") + b"\n")

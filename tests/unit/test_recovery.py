@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from appliance.config.settings import RecoverySettings
-from appliance.process.recovery import Decision, GiveUp, Phase, Recovery, Signal, Start, Wait
+from appliance.process.recovery import Decision, Event, GiveUp, Phase, Recovery, Start, Wait
 
 SETTINGS = RecoverySettings(
     max_restarts=5, initial_delay_s=1.0, max_delay_s=10.0, backoff_factor=2.0, cooldown_period_s=600.0
@@ -17,25 +17,25 @@ SETTINGS = RecoverySettings(
 
 def starting(settings: RecoverySettings = SETTINGS) -> Recovery:
     recovery = Recovery(settings)
-    assert recovery.on(Signal.START, 0.0) == Start()
+    assert recovery.on(Event.START, 0.0) == Start()
     return recovery
 
 
 def running(settings: RecoverySettings = SETTINGS) -> Recovery:
     recovery = starting(settings)
-    recovery.on(Signal.READY, 0.0)
+    recovery.on(Event.READY, 0.0)
     return recovery
 
 
 def fail(recovery: Recovery, now_s: float) -> Decision:
-    return recovery.on(Signal.FAILED, now_s)
+    return recovery.on(Event.FAILED, now_s)
 
 
 def start_again(recovery: Recovery) -> float:
     """Let the wait pass; returns when the start happened."""
     due_s = recovery.due_s
     assert due_s is not None
-    assert recovery.on(Signal.DUE, due_s) == Start()
+    assert recovery.on(Event.DUE, due_s) == Start()
     return due_s
 
 
@@ -52,7 +52,7 @@ def delays_until_degraded(recovery: Recovery, gets_ready: bool) -> list[float]:
         delays.append(decision.delay_s)
         now_s = start_again(recovery)
         if gets_ready:
-            recovery.on(Signal.READY, now_s)
+            recovery.on(Event.READY, now_s)
 
 
 @pytest.mark.parametrize("gets_ready", [True, False], ids=["crashes when ready", "never gets ready"])
@@ -115,10 +115,10 @@ def test_a_cooldown_period_of_running_resets_count_and_delay(
 ) -> None:
     recovery = running()
     fail(recovery, 0.0)
-    recovery.on(Signal.READY, start_again(recovery))
+    recovery.on(Event.READY, start_again(recovery))
     fail(recovery, 10.0)
     ready_s = start_again(recovery) + 20.0
-    recovery.on(Signal.READY, ready_s)
+    recovery.on(Event.READY, ready_s)
     assert recovery.consecutive_fails(ready_s) == 2
 
     decision = fail(recovery, ready_s + stable_s)
@@ -128,10 +128,10 @@ def test_a_cooldown_period_of_running_resets_count_and_delay(
     assert recovery.total_restarts == 2
 
 
-def test_the_row_of_failures_is_forgotten_once_cooled_down_even_before_the_next_failure() -> None:
+def test_the_consecutive_failures_is_forgotten_once_cooled_down_even_before_the_next_failure() -> None:
     recovery = running()
     fail(recovery, 0.0)
-    recovery.on(Signal.READY, start_again(recovery))
+    recovery.on(Event.READY, start_again(recovery))
 
     assert recovery.consecutive_fails(600.9) == 1
     assert recovery.consecutive_fails(601.0) == 0
@@ -158,7 +158,7 @@ def test_it_is_recovering_from_the_failure_until_ready_again() -> None:
     start_again(recovery)
     assert recovery.label() == "recovering"
 
-    recovery.on(Signal.READY, 5.0)
+    recovery.on(Event.READY, 5.0)
     assert recovery.label() == "idle"
     assert recovery.consecutive_fails(5.0) == 1
 
@@ -166,9 +166,9 @@ def test_it_is_recovering_from_the_failure_until_ready_again() -> None:
 def test_a_planned_replacement_starts_at_once_and_counts_nothing() -> None:
     recovery = running()
 
-    recovery.on(Signal.REPLACE, 5.0)
-    assert recovery.on(Signal.ENDED, 6.0) == Start()
-    recovery.on(Signal.READY, 7.0)
+    recovery.on(Event.REPLACE, 5.0)
+    assert recovery.on(Event.ENDED, 6.0) == Start()
+    recovery.on(Event.READY, 7.0)
 
     assert recovery.total_restarts == 0
     assert recovery.consecutive_fails(7.0) == 0
@@ -177,8 +177,8 @@ def test_a_planned_replacement_starts_at_once_and_counts_nothing() -> None:
 
 def test_a_replacement_that_does_not_get_ready_counts() -> None:
     recovery = running()
-    recovery.on(Signal.REPLACE, 5.0)
-    recovery.on(Signal.ENDED, 6.0)
+    recovery.on(Event.REPLACE, 5.0)
+    recovery.on(Event.ENDED, 6.0)
 
     decision = fail(recovery, 7.0)
 
@@ -189,11 +189,11 @@ def test_a_replacement_that_does_not_get_ready_counts() -> None:
 def test_planned_replacements_do_not_interrupt_the_cooldown() -> None:
     recovery = running()
     fail(recovery, 0.0)
-    recovery.on(Signal.READY, start_again(recovery))
+    recovery.on(Event.READY, start_again(recovery))
 
-    recovery.on(Signal.REPLACE, 300.0)
-    recovery.on(Signal.ENDED, 301.0)
-    recovery.on(Signal.READY, 302.0)
+    recovery.on(Event.REPLACE, 300.0)
+    recovery.on(Event.ENDED, 301.0)
+    recovery.on(Event.READY, 302.0)
 
     assert recovery.consecutive_fails(601.0) == 0
 
@@ -202,42 +202,42 @@ def test_a_start_announced_too_early_goes_on_waiting() -> None:
     recovery = running()
     wait = fail(recovery, 0.0)
 
-    assert recovery.on(Signal.DUE, 0.999) == wait
+    assert recovery.on(Event.DUE, 0.999) == wait
     assert recovery.phase is Phase.WAITING
     assert recovery.total_restarts == 0
-    assert recovery.on(Signal.DUE, 1.0) == Start()
+    assert recovery.on(Event.DUE, 1.0) == Start()
     assert recovery.total_restarts == 1
 
 
 @pytest.mark.parametrize(
-    ("recovery", "signal"),
+    ("recovery", "event"),
     [
-        (Recovery(SETTINGS), Signal.READY),
-        (Recovery(SETTINGS), Signal.FAILED),
-        (starting(), Signal.START),
-        (starting(), Signal.DUE),
-        (starting(), Signal.REPLACE),
-        (running(), Signal.READY),
-        (running(), Signal.ENDED),
-        (running(replace(SETTINGS, max_restarts=0)), Signal.DUE),
+        (Recovery(SETTINGS), Event.READY),
+        (Recovery(SETTINGS), Event.FAILED),
+        (starting(), Event.START),
+        (starting(), Event.DUE),
+        (starting(), Event.REPLACE),
+        (running(), Event.READY),
+        (running(), Event.ENDED),
+        (running(replace(SETTINGS, max_restarts=0)), Event.DUE),
     ],
-    ids=lambda value: value.name if isinstance(value, Signal) else value.phase.name,
+    ids=lambda value: value.name if isinstance(value, Event) else value.phase.name,
 )
-def test_a_signal_that_cannot_come_raises_and_changes_nothing(recovery: Recovery, signal: Signal) -> None:
+def test_a_event_that_cannot_come_raises_and_changes_nothing(recovery: Recovery, event: Event) -> None:
     before = recovery.phase
 
-    with pytest.raises(RuntimeError, match=f"{signal.name} cannot happen while {before.name}"):
-        recovery.on(signal, 1.0)
+    with pytest.raises(RuntimeError, match=f"{event.name} cannot happen while {before.name}"):
+        recovery.on(event, 1.0)
 
     assert recovery.phase is before
 
 
-def test_other_code_that_works_ends_a_degraded_state_and_its_row_of_failures() -> None:
+def test_other_code_that_works_ends_a_degraded_state_and_its_consecutive_failures() -> None:
     recovery = running(replace(SETTINGS, max_restarts=0))
     fail(recovery, 0.0)
 
-    assert recovery.on(Signal.RENEWED, 1.0) is None
-    recovery.on(Signal.READY, 1.0)
+    assert recovery.on(Event.RENEWED, 1.0) is None
+    recovery.on(Event.READY, 1.0)
 
     assert (recovery.phase, recovery.label(), recovery.consecutive_fails(1.0)) == (Phase.RUNNING, "idle", 0)
     assert recovery.total_restarts == 0
@@ -248,7 +248,7 @@ def test_other_code_that_works_calls_off_a_restart_that_waits() -> None:
     fail(recovery, 0.0)
     assert recovery.due_s is not None
 
-    recovery.on(Signal.RENEWED, 0.1)
+    recovery.on(Event.RENEWED, 0.1)
 
     assert recovery.due_s is None
 
@@ -257,22 +257,22 @@ def test_degraded_is_final_but_for_the_stop_and_other_code() -> None:
     recovery = running(replace(SETTINGS, max_restarts=0))
     fail(recovery, 0.0)
 
-    for signal in set(Signal) - {Signal.STOP, Signal.RENEWED}:
+    for event in set(Event) - {Event.STOP, Event.RENEWED}:
         with pytest.raises(RuntimeError):
-            recovery.on(signal, 1.0)
-    recovery.on(Signal.STOP, 2.0)
+            recovery.on(event, 1.0)
+    recovery.on(Event.STOP, 2.0)
 
     assert recovery.phase is Phase.STOPPED
 
 
 @st.composite
-def lives(draw: st.DrawFn) -> list[tuple[Signal, float]]:
-    """Signals with growing times; which of them can come is decided while they are played."""
-    signals = draw(st.lists(st.tuples(st.sampled_from(Signal), st.floats(0, 1000)), max_size=60))
+def lives(draw: st.DrawFn) -> list[tuple[Event, float]]:
+    """Events with growing times; which of them can come is decided while they are played."""
+    events = draw(st.lists(st.tuples(st.sampled_from(Event), st.floats(0, 1000)), max_size=60))
     now_s, life = 0.0, []
-    for signal, later_s in signals:
+    for event, later_s in events:
         now_s += later_s
-        life.append((signal, now_s))
+        life.append((event, now_s))
     return life
 
 
@@ -288,25 +288,25 @@ def lives(draw: st.DrawFn) -> list[tuple[Signal, float]]:
     ),
 )
 def test_whatever_comes_the_invariants_hold(
-    life: list[tuple[Signal, float]], settings: RecoverySettings
+    life: list[tuple[Event, float]], settings: RecoverySettings
 ) -> None:
     recovery = Recovery(settings)
     alive = stopped = False
-    for signal, now_s in life:
+    for event, now_s in life:
         before = recovery.phase
         try:
-            decision = recovery.on(signal, now_s)
+            decision = recovery.on(event, now_s)
         except RuntimeError:
             assert recovery.phase is before
             continue
-        stopped |= signal is Signal.STOP
-        if signal in (Signal.FAILED, Signal.ENDED):
+        stopped |= event is Event.STOP
+        if event in (Event.FAILED, Event.CRASHED_BY_TASK, Event.ENDED):
             alive = False
         if decision == Start():
             assert not alive, "two processes at once"
             assert not stopped, "a start after the stop"
             alive = True
-        if signal is Signal.FAILED and not stopped:
+        if event is Event.FAILED and not stopped:
             assert isinstance(decision, Wait | GiveUp)
         if isinstance(decision, Wait):
             assert recovery.due_s == decision.due_s
@@ -315,3 +315,44 @@ def test_whatever_comes_the_invariants_hold(
         assert (recovery.due_s is not None) == (recovery.phase is Phase.WAITING)
         assert stopped == (recovery.phase is Phase.STOPPED)
         assert recovery.consecutive_fails(now_s) <= settings.max_restarts + 1
+
+
+def test_a_crash_that_a_task_is_to_blame_for_is_not_counted_and_waits_the_first_delay() -> None:
+    recovery = running()
+    fail(recovery, 0.0)
+    fail_again_s = start_again(recovery)
+    recovery.on(Event.READY, fail_again_s)
+    fail(recovery, fail_again_s)
+    recovery.on(Event.READY, start_again(recovery))
+
+    decision = recovery.on(Event.CRASHED_BY_TASK, 10.0)
+
+    assert decision == Wait(11.0, 1.0, 0)
+    assert recovery.consecutive_fails(10.0) == 2
+    assert recovery.label() == "recovering"
+    recovery.on(Event.READY, start_again(recovery))
+    assert recovery.total_restarts == 3
+    assert fail(recovery, 20.0) == Wait(24.0, 4.0, 3), "the next one that counts is the third"
+
+
+def test_crashes_that_tasks_are_to_blame_for_never_degrade_and_do_not_interrupt_the_cooldown() -> None:
+    recovery = running()
+    fail(recovery, 0.0)
+    recovery.on(Event.READY, start_again(recovery))
+
+    for minute in range(1, 10):
+        recovery.on(Event.CRASHED_BY_TASK, minute * 60.0)
+        recovery.on(Event.READY, start_again(recovery))
+
+    assert recovery.consecutive_fails(600.0) == 1
+    assert recovery.consecutive_fails(601.0) == 0
+
+
+@pytest.mark.parametrize(
+    "settings", [replace(SETTINGS, max_restarts=0), replace(SETTINGS, enabled=False)], ids=["0", "disabled"]
+)
+def test_where_no_restart_is_allowed_a_crash_is_final_whoever_is_to_blame(settings: RecoverySettings) -> None:
+    recovery = running(settings)
+
+    assert recovery.on(Event.CRASHED_BY_TASK, 5.0) == GiveUp()
+    assert recovery.label() == "degraded"

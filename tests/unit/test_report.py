@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from harness.report import write
-from harness.report.model import Report, Section, Table
-from harness.report.page import page
-from harness.report.view import View, view
-from harness.timeline import Event
+from harness.evidence.report import draw, write
+from harness.evidence.report.colours import LIGHT
+from harness.evidence.report.model import Report, Section, Table
+from harness.evidence.report.page import page
+from harness.evidence.report.view import Bar, Row, View, view
+from harness.evidence.timeline import Event
 
 HOSTILE = "</svg><script>alert('x')</script>\"'&\x00"
 
@@ -27,6 +28,22 @@ def crashing(starts: list[float], *, expected: list[float] = [1.0, 2.0]) -> list
     return events + [Event(100.5, "scenario", "restart.expected", {"after_s": each}) for each in expected]
 
 
+class Places:
+    """A canvas that remembers its rectangles."""
+
+    def __init__(self) -> None:
+        self.rects: list[tuple[float, float, float, float, str]] = []
+
+    def rect(self, x: float, y: float, width: float, height: float, role: str, text: str = "") -> None:
+        self.rects.append((x, y, width, height, role))
+
+    def line(self, *_: object) -> None: ...
+
+    def area(self, *_: object) -> None: ...
+
+    def text(self, *_: object, **__: object) -> None: ...
+
+
 def row(shown: View, label: str) -> str:
     (found,) = [row for row in shown.rows if row.label.strip() == label]
     return " ".join(f"{bar.role}:{bar.from_s:g}-{bar.to_s:g}" for bar in found.bars)
@@ -36,17 +53,17 @@ def test_restarts_are_held_against_what_was_expected() -> None:
     shown = view(crashing([0, 1.15, 3.3]))
 
     assert [round(restart.waited_s, 6) for restart in shown.restarts] == [1.05, 2.05]
-    assert [restart.verdict for restart in shown.restarts] == ["as expected", "as expected"]
+    assert [restart.timing for restart in shown.restarts] == ["as expected", "as expected"]
 
 
 @pytest.mark.parametrize(
-    ("second_start", "verdict"),
+    ("second_start", "timing"),
     [(0.9, "too early"), (1.0, "as expected"), (1.2, "as expected"), (1.5, "too late")],
 )
-def test_a_restart_that_comes_at_another_time_is_said_to(second_start: float, verdict: str) -> None:
+def test_a_restart_that_comes_at_another_time_is_said_to(second_start: float, timing: str) -> None:
     (restart,) = view(crashing([0, second_start])).restarts
 
-    assert restart.verdict == verdict
+    assert restart.timing == timing
 
 
 def test_processes_last_from_their_start_to_their_end() -> None:
@@ -60,7 +77,7 @@ def test_a_process_that_was_killed_ends_with_the_kill_and_one_nobody_saw_end_wit
         Event(2, "faults", "fault.began", {"fault": "SIGKILL", "target": "task process 1"}),
         Event(3, "worker-1", "diary.start", {"pid": 2}),
         Event(5, "worker-1", "diary.start", {"pid": 3}),
-        Event(6, "scenario", "scenario.verdict", {"passed": True}),
+        Event(6, "scenario", "scenario.result", {"passed": True}),
     ]
 
     assert row(view(events), "task process") == "starting:0-0.5 up:0.5-2 up:3-5 up:5-6"
@@ -84,7 +101,7 @@ def test_a_task_that_never_came_to_its_end_is_cut_short() -> None:
         Event(1, "worker-1", "diary.end", {"pid": 1, "task_id": "a"}),
         Event(1, "worker-1", "diary.begin", {"pid": 1, "task_id": "b"}),
         Event(2, "worker-1", "diary.crash", {"pid": 1}),
-        Event(4, "scenario", "scenario.verdict", {}),
+        Event(4, "scenario", "scenario.result", {}),
     ]
 
     assert row(view(events), "tasks") == "task:0-1 task-lost:1-2"
@@ -103,6 +120,21 @@ def test_curves_tell_what_waits_and_what_is_worked_off() -> None:
 def test_a_run_without_events_has_a_page_all_the_same() -> None:
     assert view([]) == View(0.0, (), (), ())
     assert "all ok" in page(Report("t", "all ok", "now", [Section("s", "c", True, 0.0)]))
+
+
+def test_every_colour_that_is_drawn_has_a_legend_and_every_legend_its_colour_and_room() -> None:
+    roles = [role for role, _ in draw.LEGEND]
+    others = {"paper", "text", "dim", "grid", "good", "bad", "waiting", "rate"}
+    assert set(roles) == LIGHT.keys() - others, "curves have their name beside them"
+    # All of them at once take several lines, none beyond the picture's edge.
+    everything = View(1.0, [Row("all", [Bar(0, 1, role) for role in roles])], [], [])
+    canvas = Places()
+    draw.draw(everything, canvas)
+    squares = [box for box in canvas.rects if box[2:4] == (10, 10)]
+    assert {role for *_, role in squares} == set(roles)
+    assert len({y for _, y, *_ in squares}) > 1
+    assert all(x + 26 < draw.RIGHT for x, *_ in squares)
+    assert max(y for _, y, *_ in squares) < draw.height(everything)
 
 
 def test_nothing_that_came_from_outside_can_break_the_page() -> None:

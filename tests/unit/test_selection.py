@@ -1,5 +1,7 @@
 """Which queues a worker asks for, and which of the server's it listens on."""
 
+from dataclasses import replace
+
 import pytest
 
 from appliance.control.contract import DeploymentSpec, RedisEndpoint, Registration, SubQueue
@@ -60,3 +62,14 @@ def test_a_sub_queue_that_the_server_does_not_know_is_a_warning_that_says_what_t
 def test_when_none_is_left_the_worker_does_not_start() -> None:
     with pytest.raises(RegistrationRejected, match=r"knows none of inference\.x, inference\.y; .*has infer"):
         select(REGISTRATION, frozenset({"inference.y", "inference.x"}))
+
+
+def test_more_sub_queues_than_one_worker_can_serve_are_refused_with_what_helps() -> None:
+    names = [f"inference.q{number}" for number in range(300)]
+    registration = replace(REGISTRATION, sub_queues=tuple(SubQueue(name, 1) for name in names))
+
+    with pytest.raises(RegistrationRejected, match=r"300 sub-queues.*at most 256; name in RUNQY_QUEUES"):
+        select(registration, None)
+    with pytest.raises(RegistrationRejected, match=r"knows none of inference.no; .* and 280 more$"):
+        select(registration, frozenset(["inference.no"]))
+    assert len(select(registration, frozenset(names[:256]))[0]) == 256

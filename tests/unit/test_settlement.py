@@ -3,9 +3,18 @@
 import pytest
 
 from appliance.config.settings import RetrySettings, TaskSettings
-from appliance.process.work import Cancelled, Died, Expired, Failed, Outcome, Returned, Succeeded
+from appliance.process.outcome import (
+    Cancelled,
+    Crashed,
+    Failed,
+    Lapsed,
+    Outcome,
+    Returned,
+    Succeeded,
+    TimedOut,
+)
 from appliance.queue.message import Lease, Stamps, Task
-from appliance.queue.settlement import MAX_ERROR_CHARS, Archive, Complete, GiveBack, Policy, Retry
+from appliance.queue.settlement import MAX_ERROR_CHARS, Archive, Complete, Policy, Retry, Return
 
 LEASE = Lease("q.a", "t1", "me", "1")
 TASK = Task(
@@ -26,6 +35,10 @@ POLICY = Policy(RetrySettings(), TaskSettings())
 NOW = 1_700_000_000.0
 
 
+def test_a_result_that_the_server_would_take_for_base64_is_stored_with_a_blank() -> None:
+    assert POLICY.settle(TASK, Succeeded(b"null"), NOW) == Complete(LEASE, b"null ", 86_400.0, "")
+
+
 def test_a_success_completes_the_task_with_its_result_for_the_default_lifetime() -> None:
     assert POLICY.settle(TASK, Succeeded(b"42"), NOW) == Complete(LEASE, b"42", 86_400.0, "")
 
@@ -39,15 +52,26 @@ def test_a_success_completes_the_task_with_its_result_for_the_default_lifetime()
         pytest.param(TASK._replace(retention_s=7, stamps=Stamps(ttl_completed_s=5)), 5, id="stamp wins"),
     ],
 )
-def test_the_tasks_own_lifetime_wins_over_the_setting(task: Task, ttl_s: float) -> None:
+def test_the_tasks_own_lifetime_wins_over_the_default(task: Task, ttl_s: float) -> None:
     settled = POLICY.settle(task, Succeeded(b"1"), NOW)
+    assert isinstance(settled, Complete)
+    assert settled.ttl_s == ttl_s
+
+
+@pytest.mark.parametrize(("stamp_s", "ttl_s"), [(None, 9), (5, 5), (0, 0)])
+def test_a_lifetime_that_was_set_wins_over_the_messages_retention_and_not_over_a_stamp(
+    stamp_s: float | None, ttl_s: float
+) -> None:
+    policy = Policy(RetrySettings(), TaskSettings(ttl_completed_s=9, ttl_completed_is_set=True))
+    task = TASK._replace(retention_s=86_400, stamps=Stamps(ttl_completed_s=stamp_s))
+    settled = policy.settle(task, Succeeded(b"1"), NOW)
     assert isinstance(settled, Complete)
     assert settled.ttl_s == ttl_s
 
 
 @pytest.mark.parametrize(
     "outcome",
-    [Failed("boom", retry=True), Died("SIGKILL"), Expired("timeout")],
+    [Failed("boom", retry=True), Crashed("SIGKILL"), TimedOut("timeout")],
     ids=lambda o: type(o).__name__,
 )
 def test_a_failure_that_may_pass_spends_one_retry(outcome: Outcome) -> None:
@@ -66,8 +90,29 @@ def test_the_delay_of_the_nth_retry_is_n_to_the_fourth_times_ten_seconds_up_to_a
 
 
 def test_without_retries_left_the_failure_archives() -> None:
-    settled = POLICY.settle(TASK._replace(retried=3), Died("SIGSEGV"), NOW)
-    assert settled == Archive(LEASE, 259_200.0, "SIGSEGV", b"")
+    settled = POLICY.settle(TASK._replace(retried=3), Crashed("SIGSEGV"), NOW)
+    assert settled == Archive(LEASE, 259_200.0, "SIGSEGV", b"", 1)
+
+
+def test_a_crash_is_counted_beside_the_retry_that_it_costs() -> None:
+    settled = POLICY.settle(TASK._replace(crashes=1, retried=1), Crashed("SIGSEGV"), NOW)
+    assert isinstance(settled, Retry)
+    assert (settled.crashes, settled.error_msg) == (2, "SIGSEGV")
+
+
+@pytest.mark.parametrize("retried", [3, 4])
+def test_the_last_of_several_crashes_archives_the_task_with_their_number(retried: int) -> None:
+    settled = POLICY.settle(TASK._replace(crashes=3, retried=retried), Crashed("SIGSEGV"), NOW)
+    assert settled == Archive(LEASE, 259_200.0, "crashed the process 4 times; SIGSEGV", b"", 4)
+
+
+@pytest.mark.parametrize(
+    "outcome", [Lapsed("its worker died"), TimedOut("timeout"), Failed("x", retry=True)], ids=str
+)
+def test_what_is_no_crash_of_the_task_process_is_not_counted_as_one(outcome: Outcome) -> None:
+    settled = POLICY.settle(TASK._replace(crashes=1), outcome, NOW)
+    assert isinstance(settled, Retry)
+    assert settled.crashes == 1
 
 
 def test_a_failure_flagged_as_final_archives_with_retries_left() -> None:
@@ -84,7 +129,7 @@ def test_a_cancelled_task_is_archived() -> None:
 
 
 def test_what_was_not_the_tasks_fault_goes_back_uncharged() -> None:
-    assert POLICY.settle(TASK._replace(retried=3), Returned("stopping"), NOW) == GiveBack(LEASE, "stopping")
+    assert POLICY.settle(TASK._replace(retried=3), Returned("stopping"), NOW) == Return(LEASE, "stopping")
 
 
 def test_a_legacy_task_without_a_count_has_the_settings_retries() -> None:
@@ -133,15 +178,17 @@ def test_a_task_that_waited_longer_than_its_pending_timeout_is_overdue(
 @pytest.mark.parametrize(
     ("timeout_s", "stamp_s", "setting_s", "limit_s"),
     [
+        (None, 0.5, 10, 0.5),
         (None, None, 0, None),
         (300, None, 0, 300),
         (300, 20, 0, 20),
         (300, None, 60, 60),
         (30, None, 60, 30),
-        (300, 0, 60, 300),
+        (30, 0, 60, None),
+        (30, 40, 20, 40),
     ],
 )
-def test_the_earliest_of_the_limits_of_a_run_counts(
+def test_a_stamped_limit_of_a_run_decides_alone_and_without_one_the_earliest_of_the_others(
     timeout_s: float | None, stamp_s: float | None, setting_s: float, limit_s: float | None
 ) -> None:
     policy = Policy(RetrySettings(), TaskSettings(active_timeout_s=setting_s))

@@ -7,32 +7,34 @@ from html.parser import HTMLParser
 
 import pytest
 
+from appliance.commands.status import tell
+from appliance.masking.matcher import MASK
 from appliance.observe import page
 from appliance.observe.recent import KEPT_LINES, Recent
-from appliance.observe.report import LaneReport, RedisReport, TaskReport, WorkerReport
+from appliance.observe.redaction import Redactor
 from appliance.observe.startup import Startup, age_of_process_s
 from appliance.observe.status import state_of, status
 from appliance.observe.tally import BOUNDS_S, Histogram, Tally
 from appliance.observe.timeline import KEPT, Timeline
-from appliance.probe import tell
 from appliance.queue.depths import Depths
+from appliance.snapshot import Identity, ParentSnapshot, RedisSnapshot, Status, TaskSnapshot, WorkerSnapshot
 
 HOSTILE = "<script>alert(1)</script>\" onload='x' &amp; \x1b[2J \ud800"
-LANE = LaneReport(
-    parent="a",
+PARENT = ParentSnapshot(
+    name="a",
     commit="c0ffee" * 6,
     ready=True,
     recovery="idle",
-    redis=RedisReport("redis:6379"),
+    redis=RedisSnapshot("redis:6379"),
     slots=2,
     in_use=1,
-    tasks=(TaskReport(HOSTILE, "a.b", HOSTILE, 1, 2.5),),
+    tasks=(TaskSnapshot(HOSTILE, "a.b", HOSTILE, 1, 2.5),),
     queues={"a.b": 1, "a.c": 2},
     depths={"a.b": Depths(5, 1, 0, 0, 7, 3, paused=True)},
     tallies={"a.b": Tally()},
 )
-WORKER = WorkerReport(
-    status="running", stopping=False, lanes=(LANE,), worker_id="w", version="1", python="3", now_wall_s=90.0
+WORKER = WorkerSnapshot(
+    Identity("w", "1", "3", started_at_wall_s=0.0, concurrency=2), Status.RUNNING, (PARENT,), now_wall_s=90.0
 )
 
 
@@ -50,12 +52,12 @@ class Clock:
         raise AssertionError("nothing here waits")
 
 
-def _status(worker: WorkerReport = WORKER) -> dict:
+def _status(worker: WorkerSnapshot = WORKER) -> dict:
     clock, recent = Clock(), Recent()
     timeline = Timeline(clock)
     timeline.state("a", "ready")
-    timeline.crash("a", HOSTILE)
-    recent.add({"event": HOSTILE, "level": "error", "timestamp": "2026-01-01T00:00:00.1Z", "text": HOSTILE})
+    timeline.add("a", "crashed", HOSTILE)
+    recent.add({"event": HOSTILE, "level": "error", "timestamp": "2026-01-01T00:00:00.1Z", "queue": HOSTILE})
     return status(worker, timeline.moments(), recent.lines(), lambda text: text.replace("canary", "****"))
 
 
@@ -83,7 +85,7 @@ def test_nothing_hostile_becomes_part_of_the_page() -> None:
 
     assert tags.tags.count("script") == 1, "the page's own"
     assert {"onload", "style"}.isdisjoint(tags.attributes)
-    assert tags.text.count("<script>alert(1)</script>") == 5, "id, type, last words, event and field"
+    assert tags.text.count("<script>alert(1)</script>") == 5, "id, type, last words, event and queue"
     html.encode(errors="replace")
 
 
@@ -99,20 +101,20 @@ def test_the_status_is_ascii_json_whatever_a_task_is_called() -> None:
     text = json.dumps(_status())
 
     assert text.isascii()
-    task = json.loads(text)["lanes"][0]["tasks"][0]
+    task = json.loads(text)["parents"][0]["tasks"][0]
     assert task == {"id": HOSTILE, "queue": "a.b", "type": HOSTILE, "retried": 1, "age_s": 2.5}
 
 
 def test_what_comes_from_elsewhere_is_masked() -> None:
-    task = TaskReport("id-canary", "a.b", "type-canary", 0, 0.0)
+    task = TaskSnapshot("id-canary", "a.b", "type-canary", 0, 0.0)
 
-    shown = json.dumps(_status(replace(WORKER, lanes=(replace(LANE, tasks=(task,)),))))
+    shown = json.dumps(_status(replace(WORKER, parents=(replace(PARENT, tasks=(task,)),))))
     assert "canary" not in shown
     assert "id-****" in shown
 
 
 def test_a_queue_redis_was_not_asked_about_has_no_depth() -> None:
-    (known, unknown) = _status()["lanes"][0]["queues"]
+    (known, unknown) = _status()["parents"][0]["queues"]
 
     assert known["depth"]["pending"] == 5
     assert known["depth"]["paused"] is True
@@ -130,11 +132,11 @@ def test_a_queue_redis_was_not_asked_about_has_no_depth() -> None:
         ({"ready": False, "recovery": "degraded"}, "degraded"),
     ],
 )
-def test_a_lane_is_told_in_one_word_and_every_word_has_a_colour(changes: dict, state: str) -> None:
-    lane = replace(LANE, **changes)
+def test_a_parent_queue_is_told_in_one_word_and_every_word_has_a_colour(changes: dict, state: str) -> None:
+    parent = replace(PARENT, **changes)
 
-    assert state_of(lane) == state
-    assert f">{state}</span>" in page.render(_status(replace(WORKER, lanes=(lane,))))
+    assert state_of(parent) == state
+    assert f">{state}</span>" in page.render(_status(replace(WORKER, parents=(parent,))))
 
 
 def test_the_text_for_terminals_has_no_controls() -> None:
@@ -147,32 +149,32 @@ def test_the_text_for_terminals_has_no_controls() -> None:
 
 
 def test_a_worker_that_is_not_registered_has_a_page_too() -> None:
-    bare = _status(replace(WORKER, lanes=(), status="bootstrapping"))
+    bare = _status(replace(WORKER, parents=(), status=Status.BOOTSTRAPPING))
 
     assert "not registered with the server yet" in page.render(bare)
     assert "not registered with the server yet" in tell(bare)
 
 
-def test_the_timeline_has_changes_only_and_a_crash_before_what_it_led_to() -> None:
+def test_the_timeline_has_crashes_and_changes_only() -> None:
     clock = Clock()
     timeline = Timeline(clock)
-    for what in ("not_ready", "ready", "ready", "recovering"):
+    for what in ("not_ready", "ready", "ready"):
         timeline.state("a", what)
-    timeline.crash("a", "exit status 3")
-    clock.now_s += 1
-    timeline.crash("a", "exit status 3")
+    timeline.add("a", "crashed", "exit status 3")
+    timeline.state("a", "recovering")
+    timeline.add("a", "crashed", "exit status 3")
     timeline.state("a", "ready")
 
     assert [m.what for m in timeline.moments()] == ["ready", "crashed", "recovering", "crashed", "ready"]
     for _ in range(2 * KEPT):
-        timeline.crash("a", "again")
+        timeline.add("a", "crashed", "again")
     assert len(timeline.moments()) == KEPT
 
 
 def test_only_the_newest_lines_are_kept() -> None:
     recent = Recent()
     for number in range(2 * KEPT_LINES):
-        recent.add({"event": str(number), "level": "info", "text": "x" * 100_000})
+        recent.add({"event": str(number), "level": "info", "queue": "x" * 100_000})
 
     lines = recent.lines()
     assert [line.event for line in lines] == [str(n) for n in range(KEPT_LINES, 2 * KEPT_LINES)]
@@ -205,3 +207,49 @@ def test_the_phases_of_the_start_are_timed_and_the_rest_is_the_processes() -> No
 
 def test_the_age_of_this_process_is_known() -> None:
     assert 0 < age_of_process_s() < 86_400
+
+
+GUESSES = ("canary-of-the-worker", "a-guess-that-is-wrong")
+
+
+@pytest.mark.parametrize("guess", GUESSES)
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"event": "process.output", "src": "stdout", "text": "is it {}?"},
+        {"event": "process.crashed", "exit": "{}", "stderr": ["{}"], "tasks": ["t1"]},
+        {"event": "process.broken", "reason": "reported that it cannot start: {}"},
+        {"event": "process.answer_ignored", "answered_id": "{}", "count": 1},
+        {"event": "task.archived", "task_id": "t1", "queue": "a.b", "error": "{}"},
+        {"event": "deploy.output", "line": "Collecting {}"},
+        {"event": "loop.defect", "exception": "ValueError: {}"},
+        {"event": "redis.unavailable", "exception": "ValueError: {}"},
+        {"event": "an.event_of_later", "words": {"of": ["{}"]}},
+    ],
+    ids=lambda event: event["event"],
+)
+def test_what_task_code_chose_tells_it_nothing_about_a_secret(event: dict, guess: str) -> None:
+    redactor, recent = Redactor(), Recent()
+    redactor.add(GUESSES[0])
+    said = json.loads(json.dumps({**event, "level": "info", "pid": 7}).replace("{}", guess))
+
+    recent.add({name: redactor.field(name, value) for name, value in said.items()})
+
+    (line,) = recent.lines()
+    assert MASK not in line.text
+    assert guess not in line.text
+    assert "=…" in line.text
+    assert "pid=7" in line.text
+
+
+def test_what_only_the_worker_its_server_and_redis_say_is_shown() -> None:
+    recent = Recent()
+    recent.add(
+        {"event": "redis.unavailable", "level": "warning", "attempt": 2, "error": "Connection refused"}
+    )
+    recent.add({"event": "process.ready", "level": "info", "parent": "a", "pid": 7, "seconds": 0.5})
+
+    assert [line.text for line in recent.lines()] == [
+        "attempt=2 error=Connection refused",
+        "parent=a pid=7 seconds=0.5",
+    ]

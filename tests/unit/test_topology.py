@@ -102,7 +102,7 @@ def test_another_node_is_the_first_to_be_asked_each_time_and_those_away_come_las
     nodes.asked.clear()
     nodes.silent = {SEED, ONE, TWO, THREE}
     with pytest.raises(QueueUnavailable, match="one is silent") as caught:
-        topology.refresh(away={TWO, SEED})
+        topology.refresh(unavailable={TWO, SEED})
     assert "says where keys are" in str(caught.value)
     assert set(nodes.asked[:2]) == {ONE, THREE}
     assert set(nodes.asked[2:]) == {SEED, TWO}

@@ -3,7 +3,7 @@
 import pytest
 
 from appliance.queue.message import Task, after_failure, parse
-from harness import wire
+from harness.queue import wire
 from tests.wire.cases import Golden, load
 
 GOLDEN = load()
@@ -11,7 +11,7 @@ each = pytest.mark.parametrize("golden", GOLDEN, ids=lambda golden: golden.name)
 
 
 def worker_reads(message: bytes) -> Task:
-    return parse("inference.high", [b"1", b"1", b"me", message, *[None] * 7])
+    return parse("inference.high", [b"1", b"1", b"me", message, *[None] * 8])
 
 
 def test_there_is_something_to_hold_them_against() -> None:

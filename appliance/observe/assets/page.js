@@ -1,4 +1,4 @@
-// Asks for the page's content anew every two seconds; the worker makes and escapes it.
+// Fetches the page's content again every two seconds; the worker makes and escapes it.
 "use strict";
 const EVERY_MS = 2000;
 let refreshes = 0;

@@ -11,7 +11,7 @@ for i = 2, #ARGV, 3 do
     if held == 'held' then
         -- A full Redis refuses ZADD, but lets a script go on that has begun to write.
         redis.call('ZREM', LEASE, id)
-        redis.call('ZADD', LEASE, now_s + tonumber(ARGV[1]), id)
+        redis.call('ZADD', LEASE, whole(now_s + tonumber(ARGV[1])), id)
         held = 'done'
     end
     answer[#answer + 1] = held

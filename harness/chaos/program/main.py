@@ -56,7 +56,7 @@ def make_noise():
     secret = os.environ["CHAOS_SECRET"]
     print(f"{{half an object, and a secret: {secret}")
     print("x" * 100_000, secret, file=sys.stderr)
-    raw.say(task_id="nobody's", result=secret)
+    raw.say(task_id="another's", result=secret)
 
 
 def main():

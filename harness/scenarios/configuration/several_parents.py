@@ -1,6 +1,6 @@
-"""One worker serves several parent queues, each with code and a process of its own."""
+"""One worker serves several parent queues, each with its own code and process."""
 
-from harness import expect
+from harness.scenarios import expect
 from harness.scenarios.scenario import Mutation, scenario
 from harness.scenarios.scene import Scene
 

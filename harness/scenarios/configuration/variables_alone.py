@@ -1,13 +1,15 @@
 """Variables are enough: the worker serves without any file."""
 
-from harness import expect
+from harness.scenarios import expect
 from harness.scenarios.scenario import Mutation, scenario
 from harness.scenarios.scene import Scene
 
 
 @scenario(
     budget_s=30,
-    mutations=[Mutation("looks for a file", red="before a process was ready", env={"RUNQY_API_KEY": ""})],
+    mutations=[
+        Mutation("looks for a file", red="while waiting for a task process", env={"RUNQY_API_KEY": ""})
+    ],
 )
 def play(scene: Scene) -> None:
     # given

@@ -1,6 +1,6 @@
 """With a code path only that folder of the repository is deployed, and the process works in it."""
 
-from harness import expect
+from harness.scenarios import expect
 from harness.scenarios.deployment.follows_the_branch import code
 from harness.scenarios.scenario import Mutation, scenario
 from harness.scenarios.scene import Scene

@@ -1,7 +1,7 @@
 """A restart brings the code up to the branch's tip."""
 
-from harness import expect
-from harness.catalogue import handler_files
+from harness.sandbox.handlers import handler_files
+from harness.scenarios import expect
 from harness.scenarios.scenario import Mutation, scenario
 from harness.scenarios.scene import Scene
 
@@ -32,7 +32,7 @@ def play(scene: Scene) -> None:
     # when the branch moves on and the worker is started again
     repo.commit(code("second"))
     worker.terminate()
-    worker.wait(15)
+    scene.exit_status(worker)
     worker.restart()
     scene.ready(2)
     # then

@@ -1,8 +1,8 @@
 """Where the repository is out of reach a worker goes on with what it has."""
 
-from harness import expect
 from harness.faults.proxy import FaultProxy
 from harness.faults.refuse import Refuse
+from harness.scenarios import expect
 from harness.scenarios.deployment.follows_the_branch import code
 from harness.scenarios.scenario import Mutation, scenario
 from harness.scenarios.scene import PARENT, Scene
@@ -14,13 +14,13 @@ from harness.server.config import QueueConfig
     mutations=[
         Mutation(
             "knows another place",
-            red="before a process was ready",
+            red="while waiting for a task process",
             registration={"deployment": {"git_url": "http://127.0.0.1:1/nowhere.git"}},
         )
     ],
 )
 def play(scene: Scene) -> None:
-    # given a worker that has worked, and gets its code over a line of its own
+    # given a worker that has worked, and gets its code over its own connection
     address = scene.stack.runtime.address
     with FaultProxy((address, scene.server.port), host=address) as line:
         repo = scene.handler(code("first"))
@@ -28,7 +28,7 @@ def play(scene: Scene) -> None:
         scene.serve(QueueConfig(name=PARENT, git_url=url))
         worker = scene.worker(RUNQY_BOOTSTRAP_RETRIES="1")
         worker.terminate()
-        worker.wait(15)
+        scene.exit_status(worker)
         # when it is started again and the line is dead
         with scene.fault("refused", "repository"):
             line.set(Refuse())

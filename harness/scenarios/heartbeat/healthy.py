@@ -13,7 +13,7 @@ def _healthy(scene: Scene) -> list[str]:
     budget_s=50,
     mutations=[
         Mutation("never back", red="healthy again", env={"RUNQY_RECOVERY_ENABLED": "false"}),
-        Mutation("never down", red="not healthy", env={"RUNQY_RECOVERY_INITIAL_DELAY": "10ms"}),
+        Mutation("never down", red="not healthy", process="outlives"),
     ],
 )
 def play(scene: Scene) -> None:

@@ -1,6 +1,6 @@
 """An answer that cannot be a result fails its task, for good and with the reason, and no other."""
 
-from harness import expect
+from harness.scenarios import expect
 from harness.scenarios.scenario import Mutation, scenario
 from harness.scenarios.scene import Scene
 

@@ -1,6 +1,6 @@
 """Whatever a process writes beside its answers costs no task anything."""
 
-from harness import expect
+from harness.scenarios import expect
 from harness.scenarios.scenario import Mutation, scenario
 from harness.scenarios.scene import Scene
 
@@ -23,7 +23,7 @@ def play(scene: Scene) -> None:
     # given one worker with a process of each kind
     for handler in HANDLERS:
         scene.handler(handler, parent=handler)
-    scene.worker(",".join(HANDLERS))
+    scene.worker(",".join(HANDLERS), HANDLER_MEGABYTES="3")
     # when
     ids = [task_id for name in HANDLERS for task_id in scene.send(count=3, queue=f"{name}.default")]
     # then

@@ -1,6 +1,6 @@
 """Restarts wait 1, 2, 4, 8 and 16 times the initial delay."""
 
-from harness import expect
+from harness.scenarios import expect
 from harness.scenarios.scenario import Mutation, scenario
 from harness.scenarios.scene import Scene
 from harness.scenarios.short_lived import CRASHES, STARTUP, pauses
@@ -22,4 +22,4 @@ def play(scene: Scene) -> None:
     scene.expect_restarts(1, 2, 4, 8, 16)
     scene.until(lambda: len(scene.diary().of("crash")) == 6, "the last crash", 45)
     # then each wait was twice the one before
-    expect.near("pauses between crash and start", pauses(scene.diary()), [1, 2, 4, 8, 16], within=0.15)
+    expect.waits("pauses between crash and start", pauses(scene.diary()), [1, 2, 4, 8, 16], within=0.15)

@@ -1,6 +1,6 @@
 """No restart waits longer than the longest delay."""
 
-from harness import expect
+from harness.scenarios import expect
 from harness.scenarios.scenario import Mutation, scenario
 from harness.scenarios.scene import Scene
 from harness.scenarios.short_lived import CRASHES, STARTUP, pauses
@@ -20,4 +20,4 @@ def play(scene: Scene) -> None:
     scene.expect_restarts(1, 1.5, 1.5)
     scene.until(lambda: len(scene.diary().of("crash")) == 4, "the last crash", 25)
     # then
-    expect.near("pauses between crash and start", pauses(scene.diary()), [1, 1.5, 1.5], within=0.15)
+    expect.waits("pauses between crash and start", pauses(scene.diary()), [1, 1.5, 1.5], within=0.15)

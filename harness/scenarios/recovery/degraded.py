@@ -1,6 +1,6 @@
 """After exactly max_restarts restarts the worker is degraded, says so, and loses no task."""
 
-from harness import expect
+from harness.scenarios import expect
 from harness.scenarios.scenario import Mutation, scenario
 from harness.scenarios.scene import Scene
 from harness.scenarios.short_lived import CRASHES, STARTUP
@@ -11,7 +11,11 @@ from harness.scenarios.short_lived import CRASHES, STARTUP
     mutations=[
         Mutation("one restart less", red="starts", env={"RUNQY_RECOVERY_MAX_RESTARTS": "2"}),
         Mutation("one restart more", red="starts", env={"RUNQY_RECOVERY_MAX_RESTARTS": "4"}),
-        Mutation("ends instead", red="still runs", env={"RUNQY_DEGRADED_POLICY": "exit"}),
+        Mutation(
+            "ends instead",
+            red="while waiting for the worker to be degraded",
+            env={"RUNQY_DEGRADED_POLICY": "exit"},
+        ),
     ],
     length="smoke",
 )

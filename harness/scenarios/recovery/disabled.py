@@ -1,6 +1,6 @@
 """Without recovery the first crash is the last: no restart, degraded at once."""
 
-from harness import expect
+from harness.scenarios import expect
 from harness.scenarios.scenario import Mutation, scenario
 from harness.scenarios.scene import Scene
 from harness.scenarios.short_lived import CRASHES, STARTUP

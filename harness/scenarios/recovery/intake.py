@@ -1,6 +1,6 @@
 """What arrives while the process is down is served after it, with no retry spent."""
 
-from harness import expect
+from harness.scenarios import expect
 from harness.scenarios.scenario import Mutation, scenario
 from harness.scenarios.scene import Scene
 
@@ -14,7 +14,7 @@ from harness.scenarios.scene import Scene
 def play(scene: Scene) -> None:
     # given a process that was killed, and a wait of some seconds
     scene.handler("sleep")
-    worker = scene.worker(RUNQY_RECOVERY_INITIAL_DELAY="5s")
+    worker = scene.worker(RUNQY_RECOVERY_INITIAL_DELAY="10s")
     scene.signal_task_process(worker)
     scene.until(lambda: scene.recovery().get("state") == "recovering", "the worker to wait", 5)
     # when tasks arrive meanwhile

@@ -1,4 +1,4 @@
-"""While Redis fails over and refuses to write, nothing is lost and nobody is charged."""
+"""While Redis fails over and refuses to write, nothing is lost and no task is charged."""
 
 from harness.faults import redis as faults
 from harness.scenarios.disowned import disown

@@ -1,7 +1,7 @@
 """A Redis that hangs for a while costs nothing: what was done meanwhile is delivered, and work goes on."""
 
 from harness.faults.processes import stopped
-from harness.redis import RedisServer
+from harness.sandbox.redis import RedisServer
 from harness.scenarios.disowned import disown
 from harness.scenarios.scenario import Mutation, scenario
 from harness.scenarios.scene import Scene

@@ -2,7 +2,7 @@
 
 import platform
 
-from harness import expect
+from harness.scenarios import expect
 from harness.scenarios.scenario import Mutation, scenario
 from harness.scenarios.scene import Scene
 
@@ -11,11 +11,11 @@ from harness.scenarios.scene import Scene
     budget_s=30,
     mutations=[
         Mutation("asks again", red="registrations", env={"RUNQY_QUEUES": "inference,other"}),
-        Mutation("no key", red="before a process was ready", env={"RUNQY_API_KEY": "somebody-elses"}),
+        Mutation("no key", red="while waiting for a task process", env={"RUNQY_API_KEY": "another-key"}),
     ],
 )
 def play(scene: Scene) -> None:
-    # given a parent with two sub-queues, and another one that is nobody's business
+    # given a parent with two sub-queues, and another parent that is not asked for
     scene.handler("echo", sub_queues={"high": 9, "low": 1})
     scene.handler("echo", parent="other")
     # when

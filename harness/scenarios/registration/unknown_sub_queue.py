@@ -1,6 +1,6 @@
 """A sub-queue the server does not know is left out; where none is left the worker does not start."""
 
-from harness import expect
+from harness.scenarios import expect
 from harness.scenarios.scenario import Mutation, scenario
 from harness.scenarios.scene import Scene
 
@@ -15,7 +15,7 @@ def play(scene: Scene) -> None:
     # when none of the names is right
     worker = scene.worker("inference.nowhere", ready=False)
     # then
-    expect.true("the exit status says so", worker.wait(10) != 0)
+    expect.true("the exit status says so", scene.exit_status(worker) != 0)
     # when one is
     scene.worker("inference.nowhere,inference.high")
     # then that one is served

@@ -2,7 +2,8 @@
 
 from collections import Counter
 
-from harness import asynq, expect
+from harness.queue import asynq
+from harness.scenarios import expect
 from harness.scenarios.scenario import Mutation, scenario
 from harness.scenarios.scene import QUEUE, Scene
 
@@ -14,13 +15,13 @@ from harness.scenarios.scene import QUEUE, Scene
 def play(scene: Scene) -> None:
     # given a worker with a task
     scene.handler("sleep")
-    first = scene.worker(RUNQY_LEASE_DURATION="2s")
+    first = scene.worker(RUNQY_LEASE_DURATION="5s")
     (task_id,) = scene.send({"seconds": 1})
     scene.until(lambda: scene.diary(first).begun[task_id], "the task to begin")
     # when it is frozen, another one recovers the task and does it, and it wakes up
     with scene.fault("frozen", first.name):
         first.pause()
-        scene.worker(RUNQY_LEASE_DURATION="2s")
+        scene.worker(RUNQY_LEASE_DURATION="5s")
         scene.ended([task_id], timeout_s=25)
         before = scene.task(task_id).fields
         first.resume()

@@ -2,7 +2,7 @@
 
 import time
 
-from harness import expect
+from harness.scenarios import expect
 from harness.scenarios.scenario import Mutation, scenario
 from harness.scenarios.scene import Scene
 from harness.scenarios.short_lived import CRASHES, STARTUP
@@ -20,7 +20,7 @@ def play(scene: Scene) -> None:
     # when
     asked_s = time.monotonic()
     worker.terminate()
-    status = worker.wait(8)
+    status = scene.exit_status(worker, 8)
     # then
-    expect.between("seconds until it ended", time.monotonic() - asked_s, 0, 2)
+    expect.took("seconds until it ended", time.monotonic() - asked_s, 0, 2)
     expect.equal("exit status", status, 0)

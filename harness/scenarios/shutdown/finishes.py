@@ -1,6 +1,6 @@
 """SIGTERM lets the running task finish; then the worker ends with status 0 and leaves no process behind."""
 
-from harness import expect
+from harness.scenarios import expect
 from harness.scenarios.scenario import Mutation, scenario
 from harness.scenarios.scene import Scene
 
@@ -21,12 +21,12 @@ def play(scene: Scene) -> None:
     # given a task that runs, and one that waits behind it
     scene.handler("sleep")
     worker = scene.worker()
-    (running,) = scene.send({"seconds": 2})
+    (running,) = scene.send({"seconds": 4})
     scene.until(lambda: scene.diary().begun[running], "the task to begin")
     (waiting,) = scene.send({"seconds": 60})
     # when
     worker.terminate()
-    status = worker.wait(12)
+    status = scene.exit_status(worker)
     # then
     expect.equal("where the running task is", scene.places([running]), ["completed"])
     expect.equal("exit status", status, 0)

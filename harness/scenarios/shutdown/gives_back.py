@@ -2,7 +2,7 @@
 
 import time
 
-from harness import expect
+from harness.scenarios import expect
 from harness.scenarios.scenario import Mutation, scenario
 from harness.scenarios.scene import Scene
 
@@ -23,9 +23,9 @@ def play(scene: Scene) -> None:
     # when
     asked_s = time.monotonic()
     worker.terminate()
-    status = worker.wait(12)
+    status = scene.exit_status(worker)
     # then
-    expect.between("seconds until it ended", time.monotonic() - asked_s, 0.9, 9)
+    expect.took("seconds until it ended", time.monotonic() - asked_s, 0.9, 9)
     expect.equal("exit status", status, 0)
     expect.equal("where the task is", scene.places([task_id]), ["pending"])
     expect.equal("retries charged", scene.retried([task_id]), [0])

@@ -2,7 +2,7 @@
 
 from itertools import pairwise
 
-from harness import expect
+from harness.scenarios import expect
 from harness.scenarios.scenario import Mutation, scenario
 from harness.scenarios.scene import Scene
 
@@ -29,5 +29,5 @@ def play(scene: Scene) -> None:
     at_s = [entry.mono_ns / 1e9 for entry in scene.diary().about(again) if entry.event == "begin"]
     waits = [after - before for before, after in pairwise(at_s)]
     for wait_s, n in zip(waits, (1, 2, 3), strict=True):
-        expect.between(f"waits before retry {n}", wait_s, 0.05 * n**4 - 0.02, 0.05 * n**4 + 1.5)
+        expect.took(f"waits before retry {n}", wait_s, 0.05 * n**4 - 0.02, 0.05 * n**4 + 1.5)
     expect.true("the task says why", scene.task(again).fields["error_msg"])

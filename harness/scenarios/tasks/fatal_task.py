@@ -1,6 +1,6 @@
 """A task that kills its process is charged one retry and then done; its neighbours are charged nothing."""
 
-from harness import expect
+from harness.scenarios import expect
 from harness.scenarios.scenario import Mutation, scenario
 from harness.scenarios.scene import Scene
 

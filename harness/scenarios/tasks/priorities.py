@@ -1,7 +1,8 @@
 """The sub-queue of higher priority is served first."""
 
-from harness import asynq, expect
-from harness.asynq import NewTask
+from harness.queue import asynq
+from harness.queue.asynq import NewTask
+from harness.scenarios import expect
 from harness.scenarios.scenario import Mutation, scenario
 from harness.scenarios.scene import Scene
 

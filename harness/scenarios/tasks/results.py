@@ -1,6 +1,6 @@
 """Every task sent with the SDK's client is answered with its own handler's result."""
 
-from harness import expect
+from harness.scenarios import expect
 from harness.scenarios.scenario import Mutation, scenario
 from harness.scenarios.scene import Scene
 

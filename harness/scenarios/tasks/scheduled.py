@@ -5,8 +5,9 @@ from typing import Any
 
 import redis
 
-from harness import asynq, expect
-from harness.asynq import NewTask
+from harness.queue import asynq
+from harness.queue.asynq import NewTask
+from harness.scenarios import expect
 from harness.scenarios.scenario import Mutation, scenario
 from harness.scenarios.scene import QUEUE, Scene
 
@@ -29,9 +30,9 @@ def play(scene: Scene) -> None:
     scene.handler("raw_echo")
     scene.worker()
     # when
-    due_s = time.time() + 2
+    due_s = time.time() + 4
     (task_id,) = asynq.seed_scheduled(scene.db, QUEUE, NewTask(), due_s=due_s)
     scene.until(lambda: scene.diary().begun[task_id], "the task to begin", 10)
     # then
     (entry,) = [entry for entry in scene.diary().about(task_id) if entry.event == "begin"]
-    expect.between("seconds after its time", entry.wall_ns / 1e9 - due_s, -0.01, 1.3)
+    expect.took("seconds after its time", entry.wall_ns / 1e9 - due_s, -0.01, 1.3)

@@ -1,6 +1,6 @@
 """A task that outlasts its time fails and may be retried; its process is replaced, and work goes on."""
 
-from harness import expect
+from harness.scenarios import expect
 from harness.scenarios.scenario import Mutation, scenario
 from harness.scenarios.scene import Scene
 
@@ -18,7 +18,7 @@ def play(scene: Scene) -> None:
     scene.until(lambda: scene.diary().begun[stuck] >= 2, "the task to begin again", 15)
     # then it was another process that began it again
     pids = {entry.pid for entry in scene.diary().about(stuck) if entry.event == "begin"}
-    expect.true("each run has a process of its own", len(pids) >= 2, pids)
+    expect.true("each run has its own process", len(pids) >= 2, pids)
     expect.true("a retry was charged", scene.retried([stuck])[0] >= 1, scene.retried([stuck]))
     # and no crash was counted
     expect.equal("restarts counted as recovery", scene.recovery().get("state"), "idle")

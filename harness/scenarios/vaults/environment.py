@@ -5,7 +5,8 @@ from typing import Any
 
 import redis
 
-from harness import asynq, expect
+from harness.queue import asynq
+from harness.scenarios import expect
 from harness.scenarios.scenario import Mutation, scenario
 from harness.scenarios.scene import Scene
 

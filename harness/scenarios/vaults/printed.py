@@ -1,6 +1,7 @@
 """A secret that the task process prints is masked before it reaches the log or Redis."""
 
-from harness import asynq, expect
+from harness.queue import asynq
+from harness.scenarios import expect
 from harness.scenarios.scenario import Mutation, scenario
 from harness.scenarios.scene import QUEUE, Scene
 

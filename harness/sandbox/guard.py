@@ -1,0 +1,37 @@
+"""Programs that cannot outlive the process that started them.
+
+A child is started through a few lines of Python that ask the kernel to kill it with its parent
+and then become the program, so nothing is left behind even when the parent is killed with SIGKILL.
+That keeps Python code out of the moment between fork and exec, where threads make it unsafe.
+"""
+
+import os
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+
+# argv: [parent's pid, program, arguments …]. The parent may have died before prctl: then no process
+# will ever tell us, and getppid() shows it.
+_BECOME = """
+import ctypes, os, signal, sys
+ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)
+if os.getppid() != int(sys.argv[1]):
+    sys.exit(125)
+os.execvpe(sys.argv[2], sys.argv[2:], os.environ)
+"""
+
+
+def bound_to_us(command: Sequence[str], environment: Mapping[str, str] | None = None) -> list[str]:
+    """``command`` such that it dies when this process (in truth: the thread that starts it) ends.
+
+    ``environment`` is what the program will be started with, for the lookup on its PATH; None is
+    our own. The pid that is started is the program's own. Raises FileNotFoundError where there is no
+    such program: exec's own complaint would come from the child, too late to be understood.
+    """
+    program = command[0]
+    search = (os.environ if environment is None else environment).get("PATH", os.defpath)
+    found = shutil.which(program, path=search)
+    if found is None:
+        raise FileNotFoundError(f"there is no program {program!r} on PATH ({search})")
+    # -I and -S: nothing of the surrounding Python set-up is looked at, which also makes it quick.
+    return [sys.executable, "-ISc", _BECOME, str(os.getpid()), found, *command[1:]]

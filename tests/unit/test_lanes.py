@@ -1,0 +1,140 @@
+"""The runner of all tests: its last lines say what failed and how to run that again alone."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+RUNNER = Path(__file__).parents[2] / ".ci" / "lanes.py"
+#: Notes who ran it.
+SHARES = (
+    "import os, pathlib, pytest\n\n@pytest.mark.image\ndef test_it():\n"
+    "    with open('ran', 'a') as ran: ran.write(f'{os.getpid()}\\n')\n"
+)
+FILES = {
+    "pytest.ini": "[pytest]\nmarkers = image: needs an engine\n",
+    **{f"tests/image/test_{name}.py": SHARES for name in "pqrstuvw"},
+    "tests/integration/test_b.py": "def test_bad():\n    assert 1 == 2\n",
+    "tests/process/test_c.py": "import pytest\n\n@pytest.mark.skip(reason='no engine')\n"
+    "def test_left_out(): pass\n",
+    "tests/contract/conftest.py": "import pytest\n\n@pytest.fixture\ndef there(): return 7\n",
+    "tests/contract/test_e.py": "def test_good(there): assert there == 7\n",
+    "tests/e2e/test_f.py": f"{SHARES}\ndef test_good(): pass\n",
+    "tests/chaos/test_g.py": "def test_good(): pass\n",
+    "tests/integration/test_h.py": "import no_such_module\n",
+    "tests/e2e/conftest.py": f"""
+import importlib.util, types, pytest
+spec = importlib.util.spec_from_file_location("common", {str(RUNNER.parents[1] / "tests" / "conftest.py")!r})
+common = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(common)
+pytest_runtest_makereport = common.pytest_runtest_makereport
+
+@pytest.fixture
+def world():
+    log = chr(10).join(f"line {{number}}" for number in range(40))
+    return types.SimpleNamespace(
+        workers=[types.SimpleNamespace(name="worker1", log_path="/logs/worker1.log", tail=lambda: log)]
+    )
+""",
+    "tests/e2e/test_i.py": "def test_with_worker(world):\n    assert 1 == 3\n",
+    "tests/unit/test_d.py": "import pytest\n\n@pytest.fixture\ndef broken(): raise OSError('no disk')\n\n"
+    "@pytest.mark.parametrize('n', [1])\ndef test_error(broken, n): pass\n",
+}
+
+
+def _run(folder: Path, files: dict[str, str], lanes: int = 2) -> "subprocess.CompletedProcess[str]":
+    for name, text in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    command = [sys.executable, str(RUNNER)]
+    return subprocess.run(
+        command,
+        cwd=folder,
+        env=os.environ | {"LANES": str(lanes)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("lanes")
+
+
+@pytest.fixture(scope="module")
+def run(folder: Path) -> "subprocess.CompletedProcess[str]":
+    return _run(folder, FILES)
+
+
+def test_the_last_line_counts_the_tests_of_all_lanes_each_once(
+    run: "subprocess.CompletedProcess[str]",
+) -> None:
+    assert run.returncode == 1
+    assert "2 failed, 12 passed, 1 skipped, 2 errors in " in run.stdout.splitlines()[-1]
+
+
+def test_what_shares_an_image_is_run_by_one_lane(
+    run: "subprocess.CompletedProcess[str]", folder: Path
+) -> None:
+    ran = (folder / "ran").read_text().splitlines()
+    assert (len(ran), len(set(ran))) == (9, 1)
+
+
+def test_each_file_is_read_by_the_lane_that_runs_it_alone(tmp_path: Path) -> None:
+    reads = "with open('read', 'a') as read: print(__name__, file=read)\n\ndef test_good(): pass\n"
+
+    done = _run(tmp_path, {f"tests/unit/test_{name}.py": reads for name in "ab"}, lanes=3)
+
+    assert done.returncode == 0, done.stdout
+    assert sorted((tmp_path / "read").read_text().split()) == ["test_a", "test_b"]
+    assert "2 passed in " in done.stdout.splitlines()[-1]
+
+
+def test_where_there_is_nothing_to_run_is_no_success(tmp_path: Path) -> None:
+    done = _run(tmp_path, {"tests/unit/test_a.py": "def helper(): pass\n"})
+
+    assert done.returncode == 5
+    assert "no tests ran in " in done.stdout.splitlines()[-1]
+
+
+def test_what_failed_is_named_with_the_command_that_runs_it_alone(
+    run: "subprocess.CompletedProcess[str]",
+) -> None:
+    assert "FAILED tests/integration/test_b.py::test_bad" in run.stdout
+    assert "assert 1 == 2" in run.stdout
+    assert "  again: .venv/bin/python -m pytest tests/integration/test_b.py::test_bad" in run.stdout
+    assert "  again: .venv/bin/python -m pytest 'tests/unit/test_d.py::test_error[1]'" in run.stdout
+
+
+def test_what_failed_shows_how_its_workers_log_ends_and_where_all_of_it_is(
+    run: "subprocess.CompletedProcess[str]",
+) -> None:
+    shown = run.stdout.partition("FAILED tests/e2e/test_i.py::test_with_worker\n")[2].partition("  again: ")[
+        0
+    ]
+
+    assert "assert 1 == 3" in shown
+    assert "the log of worker1 ends (all: /logs/worker1.log)" in shown
+    assert shown.count("  line ") == 40
+
+
+def test_what_was_left_out_is_said_with_its_reason(run: "subprocess.CompletedProcess[str]") -> None:
+    assert "SKIPPED tests/process/test_c.py::test_left_out: no engine" in run.stdout
+
+
+def test_a_lane_that_does_not_come_to_its_end_is_an_error(tmp_path: Path) -> None:
+    dies = {
+        "tests/unit/test_d.py": "import os\n\ndef test_dies():\n    os._exit(7)\n",
+        "tests/e2e/test_f.py": "def test_good(): pass\n",
+    }
+
+    done = _run(tmp_path, dies)
+
+    assert done.returncode == 7
+    assert "ERRORS lane " in done.stdout
+    assert "ended with status 7" in done.stdout
+    assert "1 errors in " in done.stdout.splitlines()[-1]
