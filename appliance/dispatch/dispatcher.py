@@ -36,7 +36,7 @@ from appliance.process.runner import Runner
 from appliance.queue.broker import Broker
 from appliance.queue.message import Lease
 from appliance.queue.replies import Ask, Exchange
-from appliance.queue.settlement import Settlement
+from appliance.queue.settlement import Return, Settlement
 
 log = structlog.get_logger()
 
@@ -84,7 +84,7 @@ class Dispatcher:
         self._gate = Gate(runner, redis, requeue_degraded=settings.requeue_degraded)
         total, shared = settings.concurrency, settings.shared_process
         self.slots = Slots(total, runner, self._gate, self.tallies, clock, wake, shared_process=shared)
-        self.slots.ahead.first_tier = intake.first_tier
+        self.slots.ahead.tiers = intake.tiers
         self._unsettled = unsettled
         self._admission = Admission(intake, self.slots, unsettled, unsettled.policy, self._gate, self.tallies)
         self._reconciler = Reconciler(broker, self.held, clock)
@@ -216,6 +216,7 @@ class Dispatcher:
         self._unsettled.collect_large()
         for late in self.slots.take_late(self._clock.monotonic()):
             self._unsettled.return_unneeded(late.task)
+            self._intake.returned(late.request.queue)
 
     def _exchange(self, now_s: float) -> float:
         """Settle and take; returns the time after it."""
@@ -246,6 +247,9 @@ class Dispatcher:
         """Take in an exchange's answer; raises its failure where that concerns more than one queue."""
         open_ = self._unsettled.answered(settlements, answer.replies, now_s, all_sent=not self._outages.any)
         self._admission.take_in(asks, answer, now_s)
+        # What went back may be on its way here again, by the watch: no take of the same exchange finds it.
+        for queue in {one.lease.queue for one in settlements if isinstance(one, Return)}:
+            self._intake.returned(queue)
         self.slots.fill()
         failed: dict[str, QueueError] = dict(answer.unavailable)
         if isinstance(answer.failure, QueueRejected):

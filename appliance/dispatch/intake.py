@@ -4,7 +4,7 @@ A queue that a take found empty is watched, not asked again. That belief holds o
 watched, so that the end of a watch is followed by another ask.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
@@ -99,9 +99,9 @@ class Intake:
         return asks
 
     @property
-    def first_tier(self) -> Collection[str]:
-        """The queues that no other one goes before."""
-        return self._order.tiers[0]
+    def tiers(self) -> Mapping[str, int]:
+        """Which tier each queue stands in, 0 for those that no other one goes before."""
+        return {queue: number for number, tier in enumerate(self._order.tiers) for queue in tier}
 
     def _looks(self, asked: Collection[str], unavailable: Collection[str]) -> list[Ask]:
         """Looks at the queues that come after those ``asked``, should these turn out to be empty.
@@ -167,6 +167,11 @@ class Intake:
         for source in self.sources:
             if source.supply is _Supply.EMPTY:
                 source.doubt()
+
+    def returned(self, queue: str) -> None:
+        """A task goes back to it: it is not empty, whatever was seen before."""
+        if self._by_name[queue].supply is _Supply.EMPTY:
+            self._by_name[queue].doubt()
 
     @property
     def watching(self) -> bool:

@@ -9,7 +9,7 @@ fetch it again costs Redis more than the task itself. The others are suspects
 """
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from appliance.dispatch.pace import Pace
 from appliance.dispatch.run import Run
@@ -35,10 +35,10 @@ class Prefetch:
         "_looked_s",
         "_more_s",
         "_payload_bytes",
-        "first_tier",
         "pace",
         "runs",
         "suspects",
+        "tiers",
         "wanted",
     )
 
@@ -49,8 +49,8 @@ class Prefetch:
         #: How many there should be, as of the last :meth:`room`.
         self.wanted = 0
         self._payload_bytes = 1
-        #: Queues that no other goes before. Only their tasks may keep their place for longer.
-        self.first_tier: Collection[str] = ()
+        #: Which tier each queue stands in, 0 for those that no other goes before.
+        self.tiers: Mapping[str, int] = {}
         # By queue: when more tasks are known to have waited there, and when that was asked last.
         self._more_s: dict[str, float] = {}
         self._looked_s: dict[str, float] = {}
@@ -110,7 +110,8 @@ class Prefetch:
     def take_late(self, now_s: float, *, is_open: bool) -> list[Run]:
         """Take out those that are not about to run: with the gate shut all, else those that wait too long.
 
-        Those that were taken later from the same queue go with them, to keep their order.
+        Those that were taken later from the same queue go with them, and those of queues that come after it:
+        else the ones that go back would be served behind them.
         """
         if not is_open:
             late = self.all()
@@ -123,7 +124,14 @@ class Prefetch:
             for run in self.runs.values()
             if self._late_s(run) <= now_s and self._look_s(run) > now_s
         }
-        late = [run for run in self.runs.values() if run.request.queue in queues] if queues else []
+        if not queues:
+            return []
+        first = min(self.tiers[queue] for queue in queues)
+        late = [
+            run
+            for run in self.runs.values()
+            if run.request.queue in queues or self.tiers[run.request.queue] > first
+        ]
         for run in late:
             del self.runs[run.request.task_id]
         return late
@@ -163,6 +171,7 @@ class Prefetch:
         """When to look whether more wait in its queue; infinite for never."""
         far = self.pace.round_trip_s >= FAR_S
         queue = run.request.queue
-        if far or run.looks >= MOST_LOOKS or queue not in self.first_tier or self.suspects.any:
+        # Only tasks that no others go before may keep their place for longer.
+        if far or run.looks >= MOST_LOOKS or self.tiers[queue] > 0 or self.suspects.any:
             return math.inf
         return max(run.since_s, self._looked_s.get(queue, 0.0)) + LOOK_S

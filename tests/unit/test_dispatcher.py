@@ -740,6 +740,35 @@ def test_those_of_a_queue_that_were_taken_later_go_back_with_those_that_wait_too
     assert [one.lease.task_id for one in world.broker.settled] == ["first", "second"]
 
 
+def test_what_goes_back_takes_those_of_later_queues_with_it_so_that_none_is_served_before_it(
+    world: World,
+) -> None:
+    waiting = busy(world, "next", "urgent").dispatcher.slots.ahead
+    world.broker.push(task("other", LOW))
+    world.runner.answer("running")
+    world.settle_down()
+    assert list(waiting.runs) == ["urgent", "other"]
+    waiting.runs["other"].since_s += AHEAD_HOLD_S
+
+    world.tick(after_s=AHEAD_HOLD_S + 0.001)  # looks first
+    world.tick()
+
+    assert settled(world) == {"running": Complete, "urgent": Return, "other": Return}
+
+
+def test_after_a_return_its_queue_is_asked_again_before_those_behind_it(world: World) -> None:
+    busy(world, "urgent")
+    world.tick(after_s=AHEAD_HOLD_S + 0.001)  # looks first
+    world.tick()
+    assert settled(world) == {"urgent": Return}
+    world.broker.push(task("urgent", attempt=2), task("other", LOW))
+
+    world.runner.answer("running")
+    world.settle_down()
+
+    assert world.runner.running == ["urgent"]
+
+
 def test_a_take_that_says_that_more_may_wait_is_no_sign_of_an_empty_queue(world: World) -> None:
     (high, low) = world.intake.sources
     world.intake.learn(Ask(HIGH, 3), Taken((task("a"),), more=True), 1000.0)
