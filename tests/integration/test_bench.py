@@ -45,8 +45,10 @@ def test_the_worker_is_measured_in_every_respect(tmp_path: Path) -> None:
     }
     for concurrency in (1, 8, 32):
         assert measured[OURS, "tasks/s", concurrency] > 50
-        assert 0 < measured[OURS, "round trips/task", concurrency] < 5
+        # None where one exchange settles all of so few, as on a busy machine.
+        assert 0 <= measured[OURS, "round trips/task", concurrency] < 5
         assert measured[OURS, "commands/task", concurrency] > 1
+    assert any(measured[OURS, "round trips/task", concurrency] for concurrency in (1, 8, 32))
     assert measured[PIPE, "tasks/s", 1] > measured[OURS, "tasks/s", 1]
     assert 0 < measured[OURS, "start p50, ms", None] <= measured[OURS, "start p99, ms", None] < 10_000
     assert measured[OURS, "idle commands/s", None] >= 0

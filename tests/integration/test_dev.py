@@ -168,6 +168,15 @@ def test_code_that_cannot_be_started_is_tried_again_when_it_is_saved(tmp_path: P
         assert running.running.leftovers() == []
 
 
+@pytest.fixture
+def no_nohup() -> Iterator[None]:
+    """What a test starts ends with its terminal, also where nohup runs the tests."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("no_nohup")
 def test_when_its_terminal_is_closed_nothing_is_left(tmp_path: Path, code: Path) -> None:
     with dev(tmp_path, code) as running:
         running.shows("✓ ready after")

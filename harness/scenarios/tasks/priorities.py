@@ -6,6 +6,9 @@ from harness.scenarios import expect
 from harness.scenarios.scenario import Mutation, scenario
 from harness.scenarios.scene import Scene
 
+#: Seconds that each takes: of shorter ones more are taken at once, in the end all of them.
+RUN_S = 0.01
+
 
 @scenario(
     budget_s=30,
@@ -25,9 +28,9 @@ from harness.scenarios.scene import Scene
 )
 def play(scene: Scene) -> None:
     # given tasks in both, the less urgent ones for longer
-    scene.handler("raw_echo", sub_queues={"low": 1, "high": 9})
-    low = asynq.seed_pending(scene.db, "inference.low", *[NewTask({"n": n}) for n in range(40)])
-    high = asynq.seed_pending(scene.db, "inference.high", *[NewTask({"n": n}) for n in range(40)])
+    scene.handler("raw_sleep", sub_queues={"low": 1, "high": 9})
+    low = asynq.seed_pending(scene.db, "inference.low", *[NewTask({"seconds": RUN_S}) for _ in range(40)])
+    high = asynq.seed_pending(scene.db, "inference.high", *[NewTask({"seconds": RUN_S}) for _ in range(40)])
     # when
     scene.worker()
     scene.until(lambda: len(scene.diary().of("begin")) == 80, "all tasks to begin")
