@@ -19,6 +19,7 @@ class ChaosOptions:
     """What was asked for; ``again`` is the command line that asks for it again.
 
     ``command`` None is this project's worker. ``calm`` leaves the faults out.
+    ``round_trip_s`` is how far Redis is from every worker all the time.
     ``report`` and ``json`` are where evidence goes, None: nowhere.
     """
 
@@ -30,6 +31,7 @@ class ChaosOptions:
     command: Sequence[str] | None = None
     report: Path | None = None
     json: Path | None = None
+    round_trip_s: float = 0.0
 
 
 def execute(options: ChaosOptions, out: TextIO) -> int:
@@ -50,7 +52,13 @@ def execute(options: ChaosOptions, out: TextIO) -> int:
     with tempfile.TemporaryDirectory(prefix="runqy-chaos-") as folder:
         try:
             outcome = run.run(
-                RunOptions(chosen, Path(folder), options.command or WORKER_COMMAND, progress=progress)
+                RunOptions(
+                    chosen,
+                    Path(folder),
+                    options.command or WORKER_COMMAND,
+                    round_trip_s=options.round_trip_s,
+                    progress=progress,
+                )
             )
         except (RedisUnavailable, GitFailed, FileNotFoundError) as exc:
             raise CommandFailed(str(exc)) from exc

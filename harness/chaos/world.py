@@ -17,6 +17,7 @@ from harness.evidence.timeline import Timeline
 from harness.faults import clock, disk
 from harness.faults import redis as redis_faults
 from harness.faults.disk import SmallDisk
+from harness.faults.latency import Latency
 from harness.faults.proxy import FaultProxy
 from harness.sandbox.brisk import ALONE
 from harness.sandbox.handlers import handler_files
@@ -59,7 +60,8 @@ SETTINGS = {
 class RunOptions:
     """What to run: ``settings`` come on top of :data:`SETTINGS` for each worker.
 
-    ``settle_s`` is how long everything may take to settle when the faults have stopped.
+    ``settle_s`` is how long everything may take to settle when the faults have stopped, ``round_trip_s`` how
+    far Redis is from every worker at least.
     """
 
     plan: Plan
@@ -67,6 +69,7 @@ class RunOptions:
     command: Sequence[str] = WORKER_COMMAND
     settings: Mapping[str, str] = field(default_factory=dict)
     settle_s: float = SETTLE_S
+    round_trip_s: float = 0.0
     progress: Callable[[str], None] = lambda _: None
 
 
@@ -102,6 +105,11 @@ class World:
         )
         numbers = range(plan.workers)
         target = (self.redis.host, self.redis.port)
+        if options.round_trip_s:
+            # Behind the links, whose faults come and go.
+            way = stack.enter_context(FaultProxy(target))
+            way.set(Latency(options.round_trip_s / 2))
+            target = (target[0], way.port)
         links = [stack.enter_context(FaultProxy(target, seed=plan.seed * 100 + n)) for n in numbers]
         key = self.secrets["the API key"]
         urls = [link.url(self.redis.url) for link in links]

@@ -29,6 +29,12 @@ def run(arguments: Sequence[str]) -> int:
         metavar="COMMAND",
         help="the worker, as a shell would split it; default: this project's",
     )
+    add(
+        "--round-trip",
+        type=values.seconds,
+        metavar="TIME",
+        help="how far Redis is from every worker all the time, such as 20ms (default: beside it)",
+    )
     add("--calm", action="store_true", help="the load alone, without a fault")
     add("--report", type=Path, metavar="DIR", help="summary, timeline, histories and logs, as files")
     add("--json", type=values.new_file, metavar="FILE", help="the summary as JSON")
@@ -36,6 +42,7 @@ def run(arguments: Sequence[str]) -> int:
     seed = random.randrange(1_000_000) if options.seed is None else options.seed
     words = ["runqy-harness", "chaos", "--seed", str(seed), "--duration", f"{options.duration:g}s"]
     words += ["--workers", str(options.workers), *(["--calm"] if options.calm else [])]
+    words += ["--round-trip", f"{options.round_trip * 1000:g}ms"] if options.round_trip else []
     words += ["--worker", shlex.join(options.worker)] if options.worker else []
     request = command.ChaosOptions(
         seed=seed,
@@ -46,5 +53,6 @@ def run(arguments: Sequence[str]) -> int:
         command=options.worker,
         report=options.report,
         json=options.json,
+        round_trip_s=options.round_trip or 0.0,
     )
     return command.execute(request, sys.stdout)

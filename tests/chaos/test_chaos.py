@@ -3,11 +3,16 @@
 import json
 import subprocess
 import sys
+import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+import redis
 
 from harness import cli
+from harness.chaos import plan
+from harness.chaos.world import RunOptions, World
 from harness.evidence.invariants import INVARIANTS
 from harness.evidence.timeline import Timeline
 
@@ -18,7 +23,8 @@ def chaos(*arguments: str) -> "subprocess.CompletedProcess[str]":
 
 
 def test_a_seeded_run_keeps_every_invariant_and_says_what_was_done(tmp_path: Path) -> None:
-    told = chaos("--seed", "6", "--duration", "8s", "--workers", "2", "--report", str(tmp_path))
+    asked = ("--seed", "6", "--duration", "8s", "--workers", "2")
+    told = chaos(*asked, "--round-trip", "20ms", "--report", str(tmp_path))
 
     assert told.returncode == 0, told.stdout + told.stderr
     assert f"✓ seed 6: all {len(INVARIANTS)} invariants hold" in told.stdout
@@ -27,11 +33,25 @@ def test_a_seeded_run_keeps_every_invariant_and_says_what_was_done(tmp_path: Pat
     assert tasks["completed"] + tasks.get("archived", 0) == tasks["sent"] > 50
     assert sum(summary["faults"].values()) >= 6
     assert summary["violations"] == []
-    assert summary["again"] == "runqy-harness chaos --seed 6 --duration 8s --workers 2"
+    assert summary["again"] == f"runqy-harness chaos {' '.join(asked)} --round-trip 20ms"
     timeline = Timeline.read(tmp_path / "timeline.jsonl")
     began, ended = timeline.of("fault.began"), timeline.of("fault.ended")
     assert len(began) == len(ended) > 0
     assert len(timeline.of("diary.begin")) == summary["runs"]
+
+
+def test_redis_is_as_far_from_every_worker_as_was_asked_for(tmp_path: Path) -> None:
+    options = RunOptions(plan.make(1, 1.0, 2), tmp_path, round_trip_s=0.2)
+    with ExitStack() as stack:
+        world = World(options, Timeline(), stack)
+        for link in world.rig.links:
+            with redis.Redis.from_url(link.url(world.redis.url)) as far:
+                begun_s = time.monotonic()
+                far.ping()
+                assert time.monotonic() - begun_s >= 0.2
+        begun_s = time.monotonic()
+        world.db.ping()
+        assert time.monotonic() - begun_s < 0.2
 
 
 def test_a_worker_that_does_nothing_is_a_failure_that_names_the_tasks_and_how_to_run_it_again(
@@ -52,6 +72,7 @@ def test_a_worker_that_does_nothing_is_a_failure_that_names_the_tasks_and_how_to
     [
         (["--duration", "soon"], "--duration: 'soon': expected a length of time such as 30s or 2m"),
         (["--seed", "x"], "--seed: 'x': expected a whole number, 0 or more"),
+        (["--round-trip", "20"], "--round-trip: '20': expected a length of time such as 30s or 2m"),
         (["--workers", "0"], "--workers: '0': expected a whole number from 1 to 20"),
     ],
 )
