@@ -345,12 +345,23 @@ def test_variables_are_read_as_they_stand(tmp_path: Path) -> None:
     assert inputs.variables(file) == {"A": "1", "B": "two words", "C": "x\ny", "D": "${A}", "E": ""}
 
 
-@pytest.mark.parametrize("text", ["s3cret", "A=1\ns3cret\n", "s3-cret=1"])
-def test_a_line_that_is_none_is_refused_without_showing_it(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("s3cret", "line 1 is"),
+        ("A=1\ns3cret\n", "line 2 is"),
+        ("s3-cret=1", "line 1 is"),
+        ("A=1\nB='s3cret\nC=2\n", "line 2 is"),
+        ('=s3cret\nA=1\nB="s3cret" s3cret\n', "lines 1, 3 are"),
+    ],
+)
+def test_a_line_that_is_none_is_refused_without_showing_it(tmp_path: Path, text: str, lines: str) -> None:
     file = tmp_path / ".env"
     file.write_text(text)
 
-    with pytest.raises(CommandFailed, match=r"--env-file .*\.env: expected NAME=value") as problem:
+    with pytest.raises(
+        CommandFailed, match=rf"--env-file .*\.env: expected NAME=value .* {lines} not"
+    ) as problem:
         inputs.variables(file)
 
     assert "cret" not in str(problem.value)

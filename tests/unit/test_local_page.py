@@ -139,6 +139,12 @@ def test_a_large_payload_is_cut_with_a_note_and_one_that_was_not_read_has_its_si
     assert html.block(b"x" * html.BLOCK_BYTES).endswith("</pre>"), "no note where all is there"
 
 
+def test_an_error_that_is_too_large_for_a_list_has_its_size_there() -> None:
+    shown = overview.tasks([TaskView("1", "q", "archived", left_out={"error": 5 * 1024**2})], View(), 1)
+
+    assert "5.0 MiB" in shown
+
+
 def test_long_lists_say_how_many_more_there_are_and_long_texts_are_cut() -> None:
     shown = overview.tasks([TaskView("1", "q", "pending", payload=b"y" * 10_000)], View(), 4_000)
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import dotenv
+from dotenv.parser import parse_stream
 
 from harness.failure import CommandFailed
 
@@ -20,12 +20,19 @@ def variables(file: Path) -> dict[str, str]:
     Nothing is filled in for ``$NAME``: values are secrets, and may have such characters in them. Raises
     :class:`~harness.failure.CommandFailed`, with no value in it.
     """
-    found = dotenv.dotenv_values(stream=io.StringIO(_text("--env-file", file)), interpolate=False)
-    wrong = sum(value is None or not _NAME.fullmatch(name) for name, value in found.items())
+    found: dict[str, str] = {}
+    wrong = []
+    # Not dotenv_values, which leaves out what it cannot read.
+    for binding in parse_stream(io.StringIO(_text("--env-file", file))):
+        if binding.key is not None and binding.value is not None and _NAME.fullmatch(binding.key):
+            found[binding.key] = binding.value
+        elif binding.error or binding.key is not None:
+            wrong.append(str(binding.original.line))
     if wrong:
-        # Not which: what stands where a name should may be a secret.
-        raise CommandFailed(f"--env-file {file}: expected NAME=value on each line, {wrong} are not like that")
-    return {name: value for name, value in found.items() if value is not None}
+        # Their numbers alone: what stands where a name should may be a secret.
+        lines = f"line {wrong[0]} is" if len(wrong) == 1 else f"lines {', '.join(wrong)} are"
+        raise CommandFailed(f"--env-file {file}: expected NAME=value on each line, {lines} not like that")
+    return found
 
 
 def payloads(file: Path) -> Sequence[Mapping[str, Any]]:

@@ -44,6 +44,8 @@ def _head(measured: Measured, terminal: Terminal) -> Sequence[str]:
     well = measured.kept_up and not (measured.failed or measured.unfinished)
     mark = terminal.good("✓") if well else terminal.bad("✗")
     what = "kept up with" if measured.kept_up else "did not keep up with"
+    if measured.kept_up and not well:
+        what = "not every task was completed of"
     on = f"{asked.workers} worker{'' if asked.workers == 1 else 's'}, {asked.concurrency} at a time each"
     lines = [
         terminal.strong(f"{mark} {what} {asked.rate:g} tasks a second for {took(asked.duration_s)} ({on})")

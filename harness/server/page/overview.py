@@ -77,7 +77,7 @@ def _row(task: TaskView) -> list[str]:
         html.mono(payload_cell(task)),
         str(task.retried),
         when(task),
-        progress(task) if task.state == "active" else html.mono(html.gist(task.error), "bad"),
+        progress(task) if task.state == "active" else error_cell(task),
     ]
 
 
@@ -85,6 +85,14 @@ def payload_cell(task: TaskView) -> str:
     """The beginning of its payload, or the size of one that is too large for a list."""
     left_out = task.left_out.get("payload")
     return f'<span class="dim">{html.size(left_out)}</span>' if left_out else html.cell(task.payload)
+
+
+def error_cell(task: TaskView) -> str:
+    """What of its last error says most, or the size of one that is too large for a list."""
+    left_out = task.left_out.get("error")
+    if left_out:
+        return f'<span class="dim">{html.size(left_out)}</span>'
+    return html.mono(html.gist(task.error), "bad")
 
 
 def when(task: TaskView) -> str:
