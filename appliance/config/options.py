@@ -60,7 +60,8 @@ OPTIONS: tuple[Option, ...] = (
         "RUNQY_QUEUE_STRATEGY",
         Choice(("strict", "weighted")),
         "What priorities of sub-queues mean. strict: the higher priority is served first, equal ones take "
-        "turns. weighted: each sub-queue is served in proportion to its priority.",
+        "turns. weighted: each sub-queue is served in proportion to its priority. Either counts when a task "
+        "is taken from its queue; that is up to two round trips and some milliseconds before it runs.",
     ),
     Option(
         "worker.concurrency",
