@@ -82,6 +82,7 @@ NOT_RUN = {
     "make e2e RUNTIME=process E2E='--only recovery --only tasks/results'": _MINUTES,
     "make chaos": _MINUTES,
     "make chaos SEED=7 DURATION=2m": _MINUTES,
+    "make chaos CHAOS='--round-trip 80ms'": _MINUTES,
     "runqy-harness serve --handler crash_on_poison": "the retries of a task that crashes take minutes; "
     "tests/integration/test_handlers.py deploys every handler",
     "runqy-harness enqueue --queue inference --wait '{\"poison\": true}'": "as above",
