@@ -22,6 +22,7 @@ _NAMED = f"mark.{TOGETHER}"
 LONG = (
     TOGETHER,
     "tests/e2e/test_scenarios.py",
+    "tests/contract/test_model.py",
     "tests/chaos/*",
     "tests/integration/test_deployment_environment.py",
     "tests/documentation/test_session.py",
