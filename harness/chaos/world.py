@@ -178,6 +178,7 @@ class World:
 def _close_logs(place: Place) -> None:
     for log in place.logs:
         log.close()
+        clock.clear_away(log.pid)
 
 
 def _make(command: Sequence[str], name: str, env: Mapping[str, str], folder: Path) -> WorkerProcess:

@@ -11,6 +11,7 @@ _PLACES = (
 )
 # The variant for programs with threads.
 _LIBRARY = "libfaketimeMT.so.1"
+_SHARED = Path("/dev/shm")  # noqa: S108  where Linux has shared memory and semaphores
 
 
 class Unavailable(Exception):
@@ -39,3 +40,9 @@ def skewed(offset_s: float) -> Mapping[str, str]:
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
         "FAKETIME_NO_CACHE": "1",
     }
+
+
+def clear_away(pid: int) -> None:
+    """Remove what a program with a wrong clock shares with those it starts and, killed, leaves behind."""
+    for name in (f"faketime_shm_{pid}", f"sem.faketime_sem_{pid}"):
+        (_SHARED / name).unlink(missing_ok=True)

@@ -140,3 +140,22 @@ def test_a_skewed_clock_is_wrong_by_so_much_and_measures_rightly(offset_s: int) 
     wall_s, monotonic_s = map(float, said.stdout.split())
     assert wall_s - time.time() == pytest.approx(offset_s, abs=10)
     assert monotonic_s == pytest.approx(time.monotonic(), abs=10)
+
+
+def test_what_a_skewed_program_shares_is_cleared_away_when_it_was_killed() -> None:
+    code = "import os; print(os.getpid(), flush=True); os.kill(os.getpid(), 9)"
+    try:
+        environment = {**os.environ, **clock.skewed(60)}
+    except clock.Unavailable as exc:
+        pytest.skip(str(exc))
+    said = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=False)
+    pid = int(said.stdout)
+    assert _shared_by(pid)
+
+    clock.clear_away(pid)
+
+    assert _shared_by(pid) == []
+
+
+def _shared_by(pid: int) -> list[str]:
+    return [entry.name for entry in Path("/dev/shm").iterdir() if entry.name.endswith(f"_{pid}")]
