@@ -351,6 +351,7 @@ def test_variables_are_read_as_they_stand(tmp_path: Path) -> None:
         ("s3cret", "line 1 is"),
         ("A=1\ns3cret\n", "line 2 is"),
         ("s3-cret=1", "line 1 is"),
+        ("A=1\n\n\ns3cret\n", "line 4 is"),
         ("A=1\nB='s3cret\nC=2\n", "line 2 is"),
         ('=s3cret\nA=1\nB="s3cret" s3cret\n', "lines 1, 3 are"),
     ],

@@ -61,7 +61,9 @@ def test_tasks_that_failed_were_not_kept_up_with() -> None:
     out = io.StringIO()
     tell(measured(runs=[Run(n / 10, n / 10 + 0.1, 0.05, "task.archived") for n in range(100)]), Terminal(out))
 
-    assert out.getvalue().startswith("✗ not every task was completed of 10 tasks a second for 10.0 s (")
+    assert out.getvalue().startswith(
+        "✗ kept up, but did not complete every task of 10 tasks a second for 10.0 s ("
+    )
 
 
 def test_the_report_has_a_line_for_each_kind_of_time_and_the_advice() -> None:

@@ -27,7 +27,10 @@ def variables(file: Path) -> dict[str, str]:
         if binding.key is not None and binding.value is not None and _NAME.fullmatch(binding.key):
             found[binding.key] = binding.value
         elif binding.error or binding.key is not None:
-            wrong.append(str(binding.original.line))
+            # It begins with the empty lines before it.
+            text = binding.original.string
+            empty = text[: len(text) - len(text.lstrip())].count("\n")
+            wrong.append(str(binding.original.line + empty))
     if wrong:
         # Their numbers alone: what stands where a name should may be a secret.
         lines = f"line {wrong[0]} is" if len(wrong) == 1 else f"lines {', '.join(wrong)} are"

@@ -45,7 +45,7 @@ def _head(measured: Measured, terminal: Terminal) -> Sequence[str]:
     mark = terminal.good("✓") if well else terminal.bad("✗")
     what = "kept up with" if measured.kept_up else "did not keep up with"
     if measured.kept_up and not well:
-        what = "not every task was completed of"
+        what = "kept up, but did not complete every task of"
     on = f"{asked.workers} worker{'' if asked.workers == 1 else 's'}, {asked.concurrency} at a time each"
     lines = [
         terminal.strong(f"{mark} {what} {asked.rate:g} tasks a second for {took(asked.duration_s)} ({on})")

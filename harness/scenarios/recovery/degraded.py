@@ -14,7 +14,7 @@ from harness.scenarios.short_lived import CRASHES, STARTUP
         Mutation(
             "ends instead",
             # Before that is seen, or after.
-            red="degraded",
+            red="while waiting for the worker to be degraded|exit status of the degraded worker",
             env={"RUNQY_DEGRADED_POLICY": "exit"},
         ),
     ],
