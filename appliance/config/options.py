@@ -61,7 +61,7 @@ OPTIONS: tuple[Option, ...] = (
         Choice(("strict", "weighted")),
         "What priorities of sub-queues mean. strict: the higher priority is served first, equal ones take "
         "turns. weighted: each sub-queue is served in proportion to its priority. Either counts when a task "
-        "is taken from its queue; that is up to two round trips and some milliseconds before it runs.",
+        "is taken from its queue; that is up to two round trips and 0.1 s before it runs.",
     ),
     Option(
         "worker.concurrency",

@@ -10,18 +10,9 @@ import gevent
 import pytest
 
 from appliance.process.outcome import Failed, Succeeded
+from harness.bench.sizes.run import ECHO
 from tests.process.bench import Bench
 
-#: Echoes what comes without making anything of it: the reading of JSON here is what is tested.
-ECHO = """
-import sys
-print('{"status": "ready"}', flush=True)
-for line in sys.stdin.buffer:
-    task_id = line[len(b'{"task_id": "'):].partition(b'"')[0]
-    payload = line.partition(b'"payload": ')[2].rpartition(b', "retry_count"')[0]
-    sys.stdout.buffer.write(b'{"task_id": "%b", "result": %b}\\n' % (task_id, payload))
-    sys.stdout.buffer.flush()
-"""
 MB = 1_000_000
 #: Seconds of CPU that the loop may work for one thing, on a machine four times as slow as the goal's (50 ms).
 LONGEST_S = 0.2

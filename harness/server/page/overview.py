@@ -83,16 +83,17 @@ def _row(task: TaskView) -> list[str]:
 
 def payload_cell(task: TaskView) -> str:
     """The beginning of its payload, or the size of one that is too large for a list."""
-    left_out = task.left_out.get("payload")
-    return f'<span class="dim">{html.size(left_out)}</span>' if left_out else html.cell(task.payload)
+    return _size_left_out(task, "payload") or html.cell(task.payload)
 
 
 def error_cell(task: TaskView) -> str:
     """What of its last error says most, or the size of one that is too large for a list."""
-    left_out = task.left_out.get("error")
-    if left_out:
-        return f'<span class="dim">{html.size(left_out)}</span>'
-    return html.mono(html.gist(task.error), "bad")
+    return _size_left_out(task, "error") or html.mono(html.gist(task.error), "bad")
+
+
+def _size_left_out(task: TaskView, name: str) -> str:
+    left_out = task.left_out.get(name)
+    return f'<span class="dim">{html.size(left_out)}</span>' if left_out else ""
 
 
 def when(task: TaskView) -> str:
