@@ -6,8 +6,8 @@ send to is there.
 
 import logging
 import os
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
 import gevent
@@ -44,9 +44,10 @@ class Telemetry:
         self._redact = redact
         self._parts: list[_Part] = []
         self._sending: Any = None
-        #: What the dispatcher tells of tasks.
-        self.traces: TaskTrace | None = self._traces() if settings.otlp_endpoint else None
-        self._sentry = self._make_sentry() if settings.sentry_dsn else None
+        with _no_part_in_forks():
+            #: What the dispatcher tells of tasks.
+            self.traces: TaskTrace | None = self._traces() if settings.otlp_endpoint else None
+            self._sentry = self._make_sentry() if settings.sentry_dsn else None
 
     def heard(self, event: Mapping[str, Any]) -> None:
         """An event of the log, free of secrets."""
@@ -57,7 +58,8 @@ class Telemetry:
         """Send metrics from now on."""
         if not self._settings.otlp_endpoint:
             return
-        metrics = self._metrics(snapshot)
+        with _no_part_in_forks():
+            metrics = self._metrics(snapshot)
         self._parts.append(metrics)
 
         def send() -> None:
@@ -134,6 +136,22 @@ class Telemetry:
 
         headers: dict[str, str] = parse_env_headers(self._settings.otlp_headers, liberal=True)
         return headers
+
+
+@contextmanager
+def _no_part_in_forks() -> Iterator[None]:
+    """Have nothing that is set up meanwhile be called after a fork.
+
+    OpenTelemetry's SDK would start its threads again in each child, which with gevent is a switch to the hub:
+    until the child became the program it is to be, it would go on with all that the worker was about to do,
+    on the worker's own connections, and answers of Redis's would be read there that are missing here.
+    """
+    register = os.register_at_fork
+    os.register_at_fork = lambda **_: None
+    try:
+        yield
+    finally:
+        os.register_at_fork = register
 
 
 def _missing(variable: str, extra: str, exc: ImportError) -> ConfigurationError:

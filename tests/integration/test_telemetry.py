@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -141,6 +142,44 @@ def test_a_failed_run_is_an_error_in_its_spans_and_each_attempt_has_its_own(worl
     runs = [span for span in got.spans if span.name == "run"]
     assert {span.status.code for span in (*wholes, *runs)} == {2}
     assert all(span.status.message for span in runs)
+
+
+FORKS = """
+from gevent import monkey; monkey.patch_all()
+import os, gevent, random
+from gevent.subprocess import Popen
+from appliance.clock import SystemClock
+from appliance.config.settings import TelemetrySettings
+from appliance.snapshot import Identity
+from appliance.telemetry import Telemetry
+
+settings = TelemetrySettings(otlp_endpoint="http://127.0.0.1:1", sentry_dsn="http://key@127.0.0.1:1/1")
+identity = Identity("w", "1.0", "3", 0.0, 1)
+telemetry = Telemetry(settings, identity, SystemClock(), str)
+telemetry.start(lambda: None)
+worker = os.getpid()
+
+def goes_on():
+    while True:
+        if os.getpid() != worker:
+            os.write(1, b"the worker went on in a child\\n")
+        gevent.sleep(0)
+
+gevent.spawn(goes_on)
+for _ in range(5):
+    Popen(["true"]).wait()
+os.write(1, b"forked\\n")
+os._exit(0)
+"""
+
+
+def test_between_fork_and_exec_nothing_of_the_worker_goes_on_in_the_child() -> None:
+    """There it would read and write on the worker's own connections: an answer of Redis's was missing so."""
+    ended = subprocess.run(
+        (sys.executable, "-c", FORKS), check=False, capture_output=True, text=True, timeout=60
+    )
+
+    assert (ended.stdout, ended.returncode) == ("forked\n", 0), ended.stderr
 
 
 def test_a_collector_that_refuses_or_is_away_is_said_in_the_log_and_stops_nothing(world: World) -> None:
