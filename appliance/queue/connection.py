@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
+import gevent
 import redis
 from gevent.lock import RLock
 from hiredis import pack_command
 from redis import exceptions
+from redis.connection import DefaultParser
 
 from appliance.control.contract import RedisEndpoint
 from appliance.errors import QueueNodeUnavailable, QueueRejected, QueueUnavailable
@@ -44,6 +46,8 @@ _PASSING_CODES = (
 )
 #: Commands that are shorter than this together go out as one piece; more is not copied once again.
 _ONE_PIECE_BYTES = 1024 * 1024
+#: Of up to 64 kB each.
+_READS_A_TURN = 32
 _LOST = (exceptions.ConnectionError, exceptions.TimeoutError, exceptions.InvalidResponse, OSError)
 
 
@@ -81,6 +85,27 @@ def _packed(commands: Sequence[Command]) -> list[bytes]:
     # Its types say a tuple of one word.
     pieces = [pack_command(command) for command in commands]  # type: ignore[arg-type]
     return [b"".join(pieces)] if sum(map(len, pieces)) < _ONE_PIECE_BYTES else pieces
+
+
+class _TurnTaking(DefaultParser):  # type: ignore[misc, valid-type]  # a choice
+    """hiredis, which lets others have their turns while a large reply comes in.
+
+    A Redis that is near has always more to read, and then nothing that reads it would ever wait.
+    """
+
+    _reads = 0
+
+    def read_response(self, *arguments: Any, **options: Any) -> Any:
+        """See there."""
+        self._reads = 0
+        return super().read_response(*arguments, **options)
+
+    def read_from_socket(self, *arguments: Any, **options: Any) -> bool:
+        """See there."""
+        self._reads += 1
+        if self._reads % _READS_A_TURN == 0:
+            gevent.sleep(0)
+        return bool(super().read_from_socket(*arguments, **options))
 
 
 @dataclass(slots=True)
@@ -155,6 +180,7 @@ class Channel:
             socket_keepalive=True,
             driver_info=None,
             protocol=2,
+            parser_class=_TurnTaking,
         )
         self._name = name
         self._endpoint = endpoint

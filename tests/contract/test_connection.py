@@ -1,9 +1,12 @@
 """The connection to Redis: lost, refused, demoted, and what is done about each."""
 
+import os
 from dataclasses import replace
 
+import gevent
 import pytest
 import redis
+from gevent.monkey import get_original
 
 from appliance.errors import QueueRejected, QueueUnavailable
 from appliance.process.outcome import Succeeded
@@ -16,6 +19,8 @@ from appliance.queue.scripts import Script
 from harness.sandbox.cluster import RedisCluster
 from tests.contract import conftest
 from tests.contract.conftest import POLICY, PREFIX, QUEUE, seed
+
+RealSocket = get_original("socket", "socket")
 
 
 def take_one(broker: Broker) -> Task:
@@ -88,3 +93,31 @@ def test_a_cluster_refuses_a_script_that_touches_two_slots(cluster: RedisCluster
     line = open_connection(conftest.endpoint_of(cluster), "test")
     with pytest.raises(QueueRejected, match="same slot"):
         line.call("EVAL", two.source, 1, "a")
+
+
+def test_while_a_large_reply_comes_in_others_have_their_turns(channel: Channel, db: redis.Redis) -> None:
+    """Of a Redis beside it there is always more to read: a quarter of a gigabyte was one piece."""
+    db.set("large", b"x" * 64_000_000)
+    assert channel.call("PING")
+    turns = 0
+
+    def take_turns() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            gevent.sleep(0)
+
+    # One on which nothing ever has to be waited for, as gevent sees it.
+    parser = channel._connection._parser
+    with RealSocket(fileno=os.dup(parser._sock.fileno())) as always_ready:
+        always_ready.setblocking(True)
+        parser._sock = always_ready
+        other = gevent.spawn(take_turns)
+        try:
+            assert len(channel.call("GET", "large")) == 64_000_000
+        finally:
+            other.kill()
+            channel.close()
+            db.delete("large")
+    # A thousand reads of 64 kB.
+    assert turns > 16
