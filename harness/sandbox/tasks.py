@@ -1,6 +1,6 @@
 """Sending tasks as clients do, and looking at what stands in Redis of them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import redis
@@ -20,9 +20,9 @@ def send(client: Any, queue: str, payloads: Sequence[Mapping[str, Any]], timeout
     return list(answer.task_ids)
 
 
-def places(db: redis.Redis, queue: str, ids: Iterable[str]) -> list[str]:
+def places(db: redis.Redis, queue: str, ids: Sequence[str]) -> list[str]:
     """Where each task is: one of :data:`harness.queue.asynq.PLACES`, or ``nowhere``."""
-    return [asynq.where_is(db, queue, task_id) for task_id in ids]
+    return asynq.where_are(db, queue, ids)
 
 
 def stored(db: redis.Redis, queue: str, task_id: str) -> asynq.StoredTask:

@@ -35,7 +35,8 @@ T = TypeVar("T")
 #: The parent queue of a scenario that names none, and its one sub-queue.
 PARENT = "inference"
 QUEUE = "inference.default"
-SABOTAGE_EVERY_S = 0.005
+#: Several times within the shortest task, the shortest retry delay and a step of recovery (50 ms each).
+SABOTAGE_EVERY_S = 0.01
 #: A wait may last so many times as long as written: that costs nothing where what is awaited comes about.
 PATIENCE = 5
 
@@ -199,7 +200,12 @@ class Scene:
 
     def places(self, ids: Sequence[str]) -> list[str]:
         """Where each task is: one of :data:`harness.queue.asynq.PLACES`, or ``nowhere``."""
-        return [asynq.where_is(self.db, self.sent.get(task_id, QUEUE), task_id) for task_id in ids]
+        queues = {task_id: self.sent.get(task_id, QUEUE) for task_id in ids}
+        found: dict[str, str] = {}
+        for queue in set(queues.values()):
+            inside = [task_id for task_id, its in queues.items() if its == queue]
+            found |= zip(inside, tasks.places(self.db, queue, inside), strict=True)
+        return [found[task_id] for task_id in ids]
 
     def ended(self, ids: Sequence[str], place: str = "completed", timeout_s: float = 20) -> None:
         """Wait until all of these tasks are in ``place``."""

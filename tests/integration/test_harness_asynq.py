@@ -43,6 +43,7 @@ def test_a_seeded_task_is_in_its_place_and_its_hash_agrees(db: redis.Redis) -> N
     seed_everywhere(db)
     for place in asynq.PLACES:
         assert asynq.where_is(db, Q, place) == place
+        assert asynq.where_are(db, Q, [place, "other"]) == [place, "nowhere"]
         assert asynq.get_state(db, Q, place) == place
     assert db.smembers("asynq:queues") == {Q.encode()}
 
@@ -52,6 +53,7 @@ def test_a_task_in_no_place_or_in_two_is_told(db: redis.Redis) -> None:
     assert asynq.where_is(db, Q, "b") == "nowhere"
     db.zadd(asynq.key(Q, "retry"), {"a": 1})
     assert asynq.where_is(db, Q, "a") == "pending+retry"
+    assert asynq.where_are(db, Q, ["b", "a"]) == ["nowhere", "pending+retry"]
 
 
 def test_pending_is_read_in_the_order_of_serving(db: redis.Redis) -> None:

@@ -20,7 +20,7 @@ def play(scene: Scene) -> None:
     # when
     with scene.fault("moves", "redis"):
         scene.move_redis()
-        scene.ended(ids, timeout_s=40)
+        scene.ended(ids, timeout_s=30)
     # then
     scene.check_undisturbed(ids)
     # and the worker is there: it beats and takes new tasks

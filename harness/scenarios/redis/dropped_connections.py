@@ -23,5 +23,5 @@ def play(scene: Scene) -> None:
             faults.kill_clients(scene.db)
             faults.flush_scripts(scene.db)
     # then
-    scene.ended(ids, timeout_s=30)
+    scene.ended(ids)
     scene.check_undisturbed(ids)

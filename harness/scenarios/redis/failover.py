@@ -21,5 +21,5 @@ def play(scene: Scene) -> None:
         ended = len(scene.diary().of("end"))
         scene.until(lambda: len(scene.diary().of("end")) > ended, "a task to end meanwhile", 10)
     # then
-    scene.ended(ids, timeout_s=40)
+    scene.ended(ids)
     scene.check_undisturbed(ids)

@@ -23,5 +23,5 @@ def play(scene: Scene) -> None:
     with scene.fault("stands still", "redis"), stopped(pid):
         scene.until(lambda: scene.diary().of("end"), "a task to end meanwhile", 10)
     # then
-    scene.ended(ids, timeout_s=30)
+    scene.ended(ids)
     scene.check_undisturbed(ids)
