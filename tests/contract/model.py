@@ -8,11 +8,13 @@ knows the true replies because it loses them itself, see :class:`Line`.
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from appliance.errors import QueueUnavailable
 from appliance.queue import scripts
 from appliance.queue.connection import Channel, Command
+from appliance.queue.scripts import Script
 from harness.queue import asynq, wire
 from tests.contract.conftest import PREFIX, QUEUE
 
@@ -68,7 +70,7 @@ class Model:
 
     def observe(self, command: Command, reply: Any) -> None:
         """Take note of a command that was carried out; AssertionError if the reply cannot be."""
-        name = _names().get(command[1]) if command[0] in {"EVALSHA", "EVAL"} else None
+        name = _names(scripts.ALL).get(command[1]) if command[0] in {"EVALSHA", "EVAL"} else None
         if name is not None and not isinstance(reply, Exception):
             getattr(self, f"_{name}")([_text(argument) for argument in command[4:]], reply)
 
@@ -311,8 +313,9 @@ class Line:
         return replies
 
 
-def _names() -> dict[Any, str]:
-    return {known: script.name for script in scripts.ALL for known in (script.digest, script.source)}
+@lru_cache(maxsize=1)
+def _names(all_scripts: tuple[Script, ...]) -> dict[Any, str]:
+    return {known: script.name for script in all_scripts for known in (script.digest, script.source)}
 
 
 def _rows(arguments: Sequence[str], width: int, reply: Any) -> list[tuple[str, str, str, str]]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import redis
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -51,9 +51,8 @@ PROFILE = settings(
     phases=[Phase.generate, Phase.shrink],
     report_multiple_bugs=False,
 )
-#: For planted mistakes: the first failure is enough, however long the way to it. The rare ones take some
-#: sixty examples, and now and then three times as many.
-HUNT = settings(PROFILE, max_examples=4_000, phases=[Phase.generate], derandomize=True)
+#: For planted mistakes: the first failure is enough, however long the way to it.
+HUNT = settings(PROFILE, max_examples=4_000, phases=[Phase.generate], derandomize=False)
 
 LEASE_S, OUTLASTED_S = 1_000, 1
 OUTCOMES = {
@@ -407,9 +406,14 @@ class Queue(RuleBasedStateMachine):
             task.due = False
 
     def _everything_runs_out(self) -> None:
-        for place in ("lease", *WAITING):
-            for task_id in self.db.zrange(f"{PREFIX}{place}", 0, -1):
-                self.db.zadd(f"{PREFIX}{place}", {task_id: OUTLASTED_S}, xx=True)
+        places = [f"{PREFIX}{place}" for place in ("lease", *WAITING)]
+        with self.db.pipeline() as reading, self.db.pipeline() as writing:
+            for place in places:
+                reading.zrange(place, 0, -1)
+            for place, task_ids in zip(places, reading.execute(), strict=True):
+                if task_ids:
+                    writing.zadd(place, dict.fromkeys(task_ids, OUTLASTED_S), xx=True)
+            writing.execute()
         for task in self.model.tasks.values():
             task.due = task.due or task.place in WAITING
             task.lease = "out" if task.place == "active" else task.lease
@@ -498,6 +502,15 @@ MISTAKES = {
     "what is archived by hand is purged": ("if ttl_ms == -1 or ttl_ms > MOST_LEFT_MS then", "if false then"),
     "a deleted task comes back": ("state and true or not no_task(id)", "true"),
 }  # fmt: skip
+#: Where the search for a rare one begins: from elsewhere it takes some sixty examples, and now and then three
+#: times as many. Another version of Hypothesis may need others to be as quick; it finds them all the same.
+SEEDS = {
+    "completing leaves entries": 12,
+    "a task is taken twice at once": 28,
+    "a paused queue is served": 5,
+    "completing drops what stands between": 11,
+    "what is archived by hand is purged": 9,
+}
 
 
 @pytest.mark.leaves_unreadable(reason="the mistake may be seen in what it leaves, too")
@@ -511,4 +524,4 @@ def test_a_planted_mistake_is_found(
     conftest.change_scripts(monkeypatch, lambda source: source.replace(right, wrong))
 
     with pytest.raises((AssertionError, QueueError)):
-        run_state_machine_as_test(machine, settings=HUNT)
+        run_state_machine_as_test(seed(SEEDS.get(mistake, 0))(machine), settings=HUNT)
