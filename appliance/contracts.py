@@ -1,6 +1,5 @@
 """Asks the server for the contract of a parent queue, and makes known what of it is secret."""
 
-from dataclasses import dataclass
 from importlib.metadata import version
 
 import structlog
@@ -10,11 +9,12 @@ from appliance.control.registration import Registrar
 from appliance.control.selection import plan_queues, select
 from appliance.masking.parts import passwords
 from appliance.tools import Tools
+from appliance.values import value_class
 
 log = structlog.get_logger()
 
 
-@dataclass(frozen=True)
+@value_class
 class Contract:
     """What the server says of a parent queue, and which of its queues this worker serves."""
 

@@ -6,7 +6,6 @@ one stays there. :mod:`~appliance.assembly` makes them, once the code is in plac
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import gevent
 import structlog
@@ -29,6 +28,7 @@ from appliance.queue.place import RedisPlace
 from appliance.queue.settlement import Settlement
 from appliance.snapshot import ParentSnapshot, RedisSnapshot
 from appliance.tools import Tools
+from appliance.values import value_class
 
 log = structlog.get_logger()
 
@@ -40,7 +40,7 @@ FINAL_SETTLE_S = 5.0
 _DRAIN_STEP_S = 0.1
 
 
-@dataclass(frozen=True)
+@value_class
 class Running:
     """What a lane runs: the code, by which contract, and the process made of both."""
 
@@ -49,7 +49,7 @@ class Running:
     process: ProcessSpec
 
 
-@dataclass(frozen=True)
+@value_class
 class Loop:
     """One of a lane's loops; ``run`` returns when the loop is told to end."""
 
@@ -57,7 +57,7 @@ class Loop:
     run: Callable[[Pulse], None]
 
 
-@dataclass(frozen=True)
+@value_class
 class Parts:
     """What a lane is made of. ``stop`` ends those of the loops that only tick."""
 

@@ -4,7 +4,6 @@ Queues that share a Redis share one heartbeat, one list of lines and one of cras
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 import gevent
 import gevent.pool
@@ -24,6 +23,7 @@ from appliance.queue.following import FollowingConnection
 from appliance.queue.opening import open_connection
 from appliance.snapshot import WorkerSnapshot
 from appliance.tools import Tools
+from appliance.values import value_class
 
 log = structlog.get_logger()
 
@@ -31,7 +31,7 @@ log = structlog.get_logger()
 GOODBYE_S = 2.0
 
 
-@dataclass(frozen=True)
+@value_class
 class Outlets:
     """Where lines and crash dossiers of task processes go: to the Redis of their parent queue."""
 

@@ -7,7 +7,7 @@ what they are about may have been pushed after we looked.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 from typing import Any
 
@@ -22,6 +22,7 @@ from appliance.errors import ApplianceError, RedeployRefused
 from appliance.event import Event
 from appliance.lane import Lane, Running
 from appliance.tools import Tools
+from appliance.values import value_class
 
 log = structlog.get_logger()
 
@@ -41,7 +42,7 @@ _EVENTS = {
 }
 
 
-@dataclass(frozen=True)
+@value_class
 class _Ended:
     """An outcome, and a reason for people; empty where there is nothing to say."""
 

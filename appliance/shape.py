@@ -6,14 +6,15 @@ has all of these. What else an object has does not matter, unless :func:`misfit`
 
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, TypeAlias
+
+from appliance.values import value_class
 
 #: Above every count and time that anybody means, and far below where arithmetic or the calendar gives way.
 LARGEST = 1e12
 
 
-@dataclass(frozen=True)
+@value_class
 class Kind:
     """One value: what is ``allowed``, for people, and whether one ``fits``."""
 

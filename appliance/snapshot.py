@@ -5,13 +5,14 @@ SIGUSR1, ``/status``, ``/metrics`` and the probes. What one of them says, none o
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from typing import Any
 
 from appliance.isolation.report import Level, Report
 from appliance.observe.tally import Tally
 from appliance.queue.depths import Depths
+from appliance.values import value_class
 
 
 class Status(StrEnum):
@@ -22,7 +23,7 @@ class Status(StrEnum):
     STOPPED = "stopped"
 
 
-@dataclass(frozen=True)
+@value_class
 class Identity:
     """What stays the same for the life of the worker."""
 
@@ -34,7 +35,7 @@ class Identity:
     instance_id: str | None = None
 
 
-@dataclass(frozen=True)
+@value_class
 class TaskSnapshot:
     """A task in the process; ``age_s`` since it was handed over."""
 
@@ -45,7 +46,7 @@ class TaskSnapshot:
     age_s: float
 
 
-@dataclass(frozen=True)
+@value_class
 class RedisSnapshot:
     """Connections to a parent queue's Redis: whether it answers, how many were made, how many failures.
 
@@ -59,7 +60,7 @@ class RedisSnapshot:
     problem: str = ""
 
 
-@dataclass(frozen=True)
+@value_class
 class ParentSnapshot:
     """One parent queue, called ``name``. ``recovery`` is idle, recovering or degraded.
 
@@ -98,7 +99,7 @@ class ParentSnapshot:
     loops: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@value_class
 class WorkerSnapshot:
     """The worker.
 

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from appliance.clock import Clock
 from appliance.config.settings import Settings
@@ -14,9 +14,10 @@ from appliance.observe.tally import TaskTrace
 from appliance.observe.timeline import Timeline
 from appliance.queue.place import RedisPlaces
 from appliance.snapshot import Identity
+from appliance.values import value_class
 
 
-@dataclass(frozen=True)
+@value_class
 class Tools:
     """One set per worker; all of it may be used by any greenlet."""
 

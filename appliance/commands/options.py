@@ -1,7 +1,8 @@
 """A command line that was understood. Pure."""
 
-from dataclasses import dataclass
 from pathlib import Path
+
+from appliance.values import value_class
 
 #: The first line of the help, and of what is said of a command line that is not understood.
 USAGE = (
@@ -10,7 +11,7 @@ USAGE = (
 )
 
 
-@dataclass(frozen=True)
+@value_class
 class Options:
     """The ``command``, a module of :mod:`appliance.commands`, and its options; ``operand`` is a task's id."""
 

@@ -3,9 +3,10 @@
 from dataclasses import dataclass, field
 
 from appliance.config.option import Raw
+from appliance.values import value_class
 
 
-@dataclass(frozen=True)
+@value_class
 class Found:
     """One option as one source has it.
 

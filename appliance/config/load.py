@@ -1,7 +1,7 @@
 """From sources to settings: variables over the file over defaults, every problem reported at once."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,13 @@ from appliance.config.sources import from_environment, from_file, secret_files, 
 from appliance.config.stop_grace import shortage
 from appliance.config.tls import file_problem
 from appliance.errors import ConfigurationError
+from appliance.values import value_class
 
 #: Python's own variable, which is in no table.
 KEY_LOG = "SSLKEYLOGFILE"
 
 
-@dataclass(frozen=True)
+@value_class
 class Loaded:
     """The effective settings, where each came from, and what was ignored or adjusted.
 

@@ -1,12 +1,13 @@
 """What one option is: its names, its kind, and how it relates to others. Pure."""
 
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, fields
 from enum import StrEnum
 from typing import Any
 
 from appliance.config.kinds.base import Kind, quoted
 from appliance.config.settings import Settings
 from appliance.masking.matcher import MASK
+from appliance.values import value_class
 
 #: What a source gives: text, or a list of texts where the file has a list.
 Raw = str | tuple[str, ...]
@@ -26,7 +27,7 @@ class Origin(StrEnum):
     OURS = "ours"
 
 
-@dataclass(frozen=True)
+@value_class
 class Bound:
     """What an option's value must not exceed: the value of the option ``path``, or half of it."""
 
@@ -34,7 +35,7 @@ class Bound:
     half: bool = False
 
 
-@dataclass(frozen=True)
+@value_class
 class Option:
     """One setting.
 

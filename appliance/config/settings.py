@@ -4,11 +4,13 @@ Every duration is a float of seconds and says so in its name; 0 means "off" or "
 the option's documentation says so.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
+from appliance.values import value_class
 
-@dataclass(frozen=True)
+
+@value_class
 class ServerSettings:
     """The runqy server.
 
@@ -20,7 +22,7 @@ class ServerSettings:
     previous_api_key: str | None = field(default=None, repr=False)
 
 
-@dataclass(frozen=True)
+@value_class
 class RedisSettings:
     """How Redis is reached; where it is, its password and whether it takes TLS come from the server.
 
@@ -48,7 +50,7 @@ class RedisSettings:
         return self.ca_file is not None or self.cert_file is not None
 
 
-@dataclass(frozen=True)
+@value_class
 class WorkerSettings:
     """This worker. ``queues`` holds parents (``inference``) or sub-queues (``inference.high``).
 
@@ -78,7 +80,7 @@ class WorkerSettings:
         return min(wanted_s, self.lease_duration_s / 2)
 
 
-@dataclass(frozen=True)
+@value_class
 class DeploymentSettings:
     """Where task code lives and what its environment inherits.
 
@@ -92,7 +94,7 @@ class DeploymentSettings:
     installer: str = "auto"
 
 
-@dataclass(frozen=True)
+@value_class
 class RecoverySettings:
     """Restart of a crashed task process.
 
@@ -109,7 +111,7 @@ class RecoverySettings:
     degraded_policy: str = "requeue"
 
 
-@dataclass(frozen=True)
+@value_class
 class ProcessSettings:
     """The task process: how long it may take to end, and what it is replaced after (0: never)."""
 
@@ -118,7 +120,7 @@ class ProcessSettings:
     max_memory_bytes: int = 0
 
 
-@dataclass(frozen=True)
+@value_class
 class IsolationSettings:
     """What task code is kept from.
 
@@ -132,14 +134,14 @@ class IsolationSettings:
     secret_files: tuple[Path, ...] = ()
 
 
-@dataclass(frozen=True)
+@value_class
 class VaultSettings:
     """Vault entries in the task process's environment."""
 
     allow_unsafe: bool = False
 
 
-@dataclass(frozen=True)
+@value_class
 class BootstrapSettings:
     """Attempts at registering and deploying: ``retries`` more after the first, ``retry_delay_s`` apart."""
 
@@ -147,7 +149,7 @@ class BootstrapSettings:
     retry_delay_s: float = 5.0
 
 
-@dataclass(frozen=True)
+@value_class
 class GitSettings:
     """Credentials for private repositories; the server's own token wins over ``token``.
 
@@ -159,7 +161,7 @@ class GitSettings:
     token_hosts: tuple[str, ...] | None = None
 
 
-@dataclass(frozen=True)
+@value_class
 class RetrySettings:
     """Retries of failed tasks.
 
@@ -176,7 +178,7 @@ class RetrySettings:
     policy: str = "flag"
 
 
-@dataclass(frozen=True)
+@value_class
 class TaskSettings:
     """Lifetimes and limits of tasks whose hash carries no such stamp; 0 is never / off.
 
@@ -194,14 +196,14 @@ class TaskSettings:
     max_result_bytes: int = 64 * 1024**2
 
 
-@dataclass(frozen=True)
+@value_class
 class HttpSettings:
     """Where health, metrics and the status page are served (``host:port``); None is nowhere."""
 
     addr: str | None = None
 
 
-@dataclass(frozen=True)
+@value_class
 class LogSettings:
     """What is logged to stderr: ``level`` debug|info|warning|error, ``format`` text|json."""
 
@@ -209,7 +211,7 @@ class LogSettings:
     format: str = "text"
 
 
-@dataclass(frozen=True)
+@value_class
 class TelemetrySettings:
     """Where traces, metrics and errors are sent to, beside the log and ``/metrics``."""
 
@@ -219,7 +221,7 @@ class TelemetrySettings:
     sentry_dsn: str | None = field(default=None, repr=False)
 
 
-@dataclass(frozen=True)
+@value_class
 class Settings:
     """Everything, by section of the file."""
 

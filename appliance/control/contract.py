@@ -8,12 +8,13 @@ required one is a :class:`~appliance.errors.RegistrationRejected` that lists eve
 import re
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import StrEnum
 from typing import TypeGuard
 
 from appliance.config.settings import RedisSettings
 from appliance.errors import RegistrationRejected
+from appliance.values import value_class
 
 #: Redis's own port, for an address that names none.
 DEFAULT_REDIS_PORT = 6379
@@ -47,7 +48,7 @@ class Mode(StrEnum):
     ONE_SHOT = "one_shot"
 
 
-@dataclass(frozen=True)
+@value_class
 class RedisEndpoint:
     """Where the queue's Redis is, as the server says, and how to reach it, as our settings say."""
 
@@ -70,7 +71,7 @@ class RedisEndpoint:
         return f"{self.settings.sentinel_master if self.settings.sentinels else place}/{self.db}"
 
 
-@dataclass(frozen=True)
+@value_class
 class SubQueue:
     """One queue to serve: its full name (``inference.high``) and its priority (higher is served first)."""
 
@@ -78,7 +79,7 @@ class SubQueue:
     priority: int
 
 
-@dataclass(frozen=True)
+@value_class
 class DeploymentSpec:
     """What code to run and how; ``code_path`` is relative to the repository, None for its root."""
 
@@ -92,7 +93,7 @@ class DeploymentSpec:
     requirements_file: str = "requirements.txt"
 
 
-@dataclass(frozen=True)
+@value_class
 class Registration:
     """One parent queue's contract. ``sub_queues`` is never empty and is sorted by falling priority.
 

@@ -11,7 +11,6 @@ import random
 import socket
 import ssl
 from collections.abc import Iterator
-from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
@@ -29,6 +28,7 @@ from appliance.masking.forms import forms
 from appliance.masking.matcher import Matcher, masked
 from appliance.masking.parts import parts
 from appliance.masking.text import mask_urls, without_escapes
+from appliance.values import value_class
 
 log = structlog.get_logger()
 
@@ -50,13 +50,16 @@ _OURS = (httpx.UnsupportedProtocol, httpx.LocalProtocolError, httpx.InvalidURL, 
 _READ_LENGTH = 65_536
 
 
-@dataclass(frozen=True)
+@value_class
 class Timeouts:
     """Seconds for one attempt: to connect, for the server to say anything, and altogether."""
 
     connect_s: float = 10.0
     read_s: float = 30.0
     total_s: float = 60.0
+
+
+_TIMEOUTS = Timeouts()
 
 
 class Registrar:
@@ -69,7 +72,7 @@ class Registrar:
         clock: Clock,
         version: str,
         rng: random.Random,
-        timeouts: Timeouts = Timeouts(),
+        timeouts: Timeouts = _TIMEOUTS,
     ) -> None:
         self._key = server.api_key
         self._secrets = Matcher()

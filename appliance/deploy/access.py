@@ -13,13 +13,14 @@ import shlex
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from shutil import which
 
 from appliance.deploy.files import remove
 from appliance.deploy.source import Login
 from appliance.errors import DeploymentRejected
+from appliance.values import value_class
 
 #: Configuration that git always gets: no hooks and no background jobs of the machine's configuration.
 _CONFIG = (
@@ -86,7 +87,7 @@ def without_credentials(inherited: Mapping[str, str]) -> dict[str, str]:
     return {**kept, "LC_ALL": "C.UTF-8", "LANGUAGE": "C", "PYTHONUNBUFFERED": "1"}
 
 
-@dataclass(frozen=True)
+@value_class
 class GitAccess:
     """The environments of git's commands, derived from ``inherited``.
 

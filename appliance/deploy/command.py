@@ -14,7 +14,7 @@ import subprocess
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 import structlog
@@ -25,6 +25,7 @@ from appliance.isolation.confinement import Confine, Enter, unconfined
 from appliance.process import kin
 from appliance.process.lines import LineSplitter
 from appliance.process.mark import Mark
+from appliance.values import value_class
 
 log = structlog.get_logger()
 
@@ -46,7 +47,7 @@ _TICK_S = 0.25
 OnLine = Callable[[str], None]
 
 
-@dataclass(frozen=True)
+@value_class
 class Command:
     """A program with its arguments, folder and environment; ``str()`` is quoted as for a shell.
 
@@ -62,7 +63,7 @@ class Command:
         return shlex.join(self.argv)
 
 
-@dataclass(frozen=True)
+@value_class
 class Limits:
     """Seconds until a program is ended: altogether, and since it last said something."""
 
@@ -70,7 +71,7 @@ class Limits:
     silent_s: float
 
 
-@dataclass(frozen=True)
+@value_class
 class Output:
     """What a program that ended well printed: its stdout, unredacted, and the last lines of both streams."""
 

@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 from shutil import which
@@ -34,13 +34,14 @@ from appliance.deploy.source import OwnToken
 from appliance.deploy.start_command import check_script, check_words
 from appliance.deploy.tools import ConfineTool, Tools, tools_for
 from appliance.errors import DeploymentError, DeploymentRejected, DeploymentUnavailable, OutOfRoom, SlotInUse
+from appliance.values import value_class
 
 log = structlog.get_logger()
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
+@value_class
 class Deployed:
     """Where the code is, what runs it, which commit it is; ``notes`` are what an operator should know.
 

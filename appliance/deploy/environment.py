@@ -15,7 +15,6 @@ import platform
 import sys
 import sysconfig
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
@@ -33,6 +32,7 @@ from appliance.deploy.plan import (
     to_record,
 )
 from appliance.errors import CommandFailed, DeploymentRejected, SlotInUse
+from appliance.values import value_class
 
 log = structlog.get_logger()
 
@@ -46,7 +46,7 @@ _INHERITED = (
 )
 
 
-@dataclass(frozen=True)
+@value_class
 class Environment:
     """One virtual environment, there or wanted, in ``venv_dir``, for the code in ``code_dir``.
 

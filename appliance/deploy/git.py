@@ -8,7 +8,6 @@ files has no credentials, and what it needs has been fetched before, content in 
 """
 
 import os
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from shutil import which
 
@@ -27,6 +26,7 @@ from appliance.errors import (
     OutOfRoom,
     RepositoryGone,
 )
+from appliance.values import value_class
 
 #: What a file begins with that stands for content elsewhere (Git LFS's specification).
 _POINTER = b"version https://git-lfs.github.com/spec/"
@@ -45,7 +45,7 @@ _LOCAL = Limits(total_s=600.0, silent_s=600.0)
 _TRANSFER = Limits(total_s=3600.0, silent_s=300.0)
 
 
-@dataclass(frozen=True)
+@value_class
 class Tip:
     """A branch or tag of the remote: the full name of the ref, and the commit that it leads to."""
 

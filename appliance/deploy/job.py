@@ -1,7 +1,5 @@
 """One deployment of one parent queue, checked and frozen before anything is touched. Pure."""
 
-from dataclasses import dataclass
-
 from appliance.config.settings import GitSettings
 from appliance.control.contract import DeploymentSpec
 from appliance.deploy.source import (
@@ -14,9 +12,10 @@ from appliance.deploy.source import (
     choose_login,
     parse_source,
 )
+from appliance.values import value_class
 
 
-@dataclass(frozen=True)
+@value_class
 class Wanted:
     """What to have: a repository's address without credentials, a branch or tag, and a folder or ``""``."""
 
@@ -25,7 +24,7 @@ class Wanted:
     code_path: str
 
 
-@dataclass(frozen=True)
+@value_class
 class Job:
     """What to put in place for ``parent``.
 

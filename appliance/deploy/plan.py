@@ -4,14 +4,16 @@ Every decision comes with its reason, for the log: "why was everything installed
 first question about a slow start.
 """
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from enum import StrEnum
 from typing import Any, TypeVar
+
+from appliance.values import value_class
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
+@value_class
 class Checkout:
     """A finished clone, as its record says; ``code_path`` is empty for the whole repository."""
 
@@ -21,7 +23,7 @@ class Checkout:
     commit: str
 
 
-@dataclass(frozen=True)
+@value_class
 class EnvironmentFacts:
     """What a virtual environment was made from; another value of any means another environment."""
 
@@ -32,7 +34,7 @@ class EnvironmentFacts:
     installer: str
 
 
-@dataclass(frozen=True)
+@value_class
 class EnvironmentRecord:
     """What the record in a finished environment says; ``dependencies`` is empty while none are installed."""
 

@@ -15,12 +15,13 @@ changes while a worker runs, and the next start finds warm what the last redeplo
 import fcntl
 import os
 import re
-from dataclasses import dataclass
 from itertools import count, islice
 from pathlib import Path
 
+from appliance.values import value_class
 
-@dataclass(frozen=True)
+
+@value_class
 class Slot:
     """The places of one deployment; ``folder`` is the one that task code lies in and may write to."""
 

@@ -5,12 +5,13 @@ this module handles a URL that can be logged, passed as an argument and stored.
 """
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from pathlib import PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 from appliance.errors import DeploymentRejected
+from appliance.values import value_class
 
 #: What git takes for the user where only a token matters; GitHub, GitLab, Gitea and Azure accept any.
 DEFAULT_USER = "x-access-token"
@@ -31,7 +32,7 @@ class Transport(StrEnum):
     LOCAL = "local"
 
 
-@dataclass(frozen=True)
+@value_class
 class Source:
     """A repository to clone: ``url`` without credentials; ``origin``, for HTTP, its ``scheme://host[:port]``."""
 
@@ -47,7 +48,7 @@ class Source:
         return not self.url.startswith(("http://", "git://"))
 
 
-@dataclass(frozen=True)
+@value_class
 class Login:
     """What a repository on ``origin`` is opened with; git asks for it, only there, when told to log in."""
 

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from appliance.deploy.slots import Slot
 from appliance.deploy.source import Transport
 from appliance.isolation.confinement import Enter
 from appliance.isolation.domain import Access
+from appliance.values import value_class
 
 log = structlog.get_logger()
 
@@ -29,7 +29,7 @@ log = structlog.get_logger()
 ConfineTool = Callable[[Mapping[Path, Access]], AbstractContextManager[Enter]]
 
 
-@dataclass(frozen=True)
+@value_class
 class Tools:
     """``make_git`` gives the git of a slot, with credentials; ``make_installing`` a runner of all others.
 

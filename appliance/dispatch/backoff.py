@@ -5,7 +5,8 @@ fails several times in a row is tried more and more slowly, and at full speed ag
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from appliance.values import value_class
 
 #: Doublings after which a delay grows no more: far beyond every longest delay, and no float overflows.
 _MOST_DOUBLINGS = 20
@@ -14,7 +15,7 @@ _MOST_DOUBLINGS = 20
 Uniform = Callable[[float, float], float]
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(slots=True)
 class Delays:
     """Seconds to wait: ``first_s`` at first, twice as long after each further one, up to ``longest_s``."""
 

@@ -11,8 +11,7 @@ import math
 import random
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import gevent
 import structlog
@@ -44,8 +43,7 @@ log = structlog.get_logger()
 LAST_MEND_S = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class DispatchSettings:
+class DispatchSettings(NamedTuple):
     """The parent queue and its settings.
 
     ``requeue_degraded`` is ``RUNQY_DEGRADED_POLICY=requeue``, ``shared_process`` whether all tasks run in one

@@ -8,10 +8,12 @@ anyone, is in no grant. :func:`ways` says which folders these are.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import IntEnum
 from pathlib import Path
 from types import MappingProxyType
+
+from appliance.values import value_class
 
 _ROOT = Path("/")
 
@@ -32,7 +34,7 @@ class Access(IntEnum):
     FULL = 3
 
 
-@dataclass(frozen=True)
+@value_class
 class Domain:
     """``paths`` maps absolute paths without links to the access below each; ``elsewhere`` is for the rest.
 

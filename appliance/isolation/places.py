@@ -5,12 +5,12 @@ program needs to run, and leaves the rest closed.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from appliance.config.settings import Settings
 from appliance.isolation.domain import Access, Domain
 from appliance.isolation.report import Level
+from appliance.values import value_class
 
 #: Where programs make temporary files by name, whatever ``TMPDIR`` says.
 TEMPORARY = (Path("/tmp"), Path("/var/tmp"), Path("/dev/shm"))  # noqa: S108  they are looked for, not used
@@ -31,7 +31,7 @@ _SYSTEM = {
 _CACHES = ("XDG_CACHE_HOME", "HF_HOME", "TORCH_HOME", "UV_CACHE_DIR", "PIP_CACHE_DIR")
 
 
-@dataclass(frozen=True)
+@value_class
 class Code:
     """What one task process runs: its folder, interpreter, environment if it has one, and variables."""
 
@@ -41,7 +41,7 @@ class Code:
     env: Mapping[str, str]
 
 
-@dataclass(frozen=True)
+@value_class
 class Places:
     """The domain of one task process, and the worker's own paths that could not be closed with the reason."""
 

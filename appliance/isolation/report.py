@@ -1,11 +1,12 @@
 """Which protections the level asks for, which the kernel has, and so which are in force. Pure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from types import MappingProxyType
 
 from appliance.isolation.landlock import RENAMES_ABI, SCOPES_ABI, TRUNCATE_ABI
+from appliance.values import value_class
 
 
 class Level(StrEnum):
@@ -40,7 +41,7 @@ class Protection(StrEnum):
     DESCENDANTS = "descendants"
 
 
-@dataclass(frozen=True)
+@value_class
 class Kernel:
     """What there is: Landlock's version (0: none), and whether filters of system calls can be set."""
 
@@ -48,7 +49,7 @@ class Kernel:
     seccomp: bool = False
 
 
-@dataclass(frozen=True)
+@value_class
 class Report:
     """What is in force at ``level``; ``lacking`` says of the others why not."""
 

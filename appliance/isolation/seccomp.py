@@ -14,7 +14,8 @@ import os
 import platform
 import struct
 import sys
-from dataclasses import dataclass
+
+from appliance.values import value_class
 
 #: ``RLIMIT_RTTIME``, the same on every architecture.
 MARK = 15
@@ -26,7 +27,7 @@ _LOAD, _JUMP, _JUMP_EQUAL, _JUMP_AT_LEAST, _RETURN = 0x20, 0x05, 0x15, 0x35, 0x0
 _NUMBER_AT, _ARCHITECTURE_AT, _ARGUMENTS_AT = 0, 4, 16
 
 
-@dataclass(frozen=True)
+@value_class
 class Calls:
     """One architecture as the kernel names it, with the numbers of the calls that are looked at."""
 
@@ -93,7 +94,7 @@ def program(*architectures: Calls, own_pid: int) -> bytes:
     return b"".join(struct.pack("=HBBI", step.code, step.yes, step.no, step.value) for step in code)
 
 
-@dataclass(frozen=True)
+@value_class
 class _Step:
     """One instruction; ``yes`` and ``no`` are how many to skip by the result of a comparison."""
 

@@ -10,7 +10,6 @@ Redis's clock has been set forward, by which every lease lapses at once.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import structlog
 
@@ -20,6 +19,7 @@ from appliance.loops.janitor import Janitor
 from appliance.loops.recoverer import Recoverer
 from appliance.queue.broker import UPKEEP_BATCH, Broker
 from appliance.queue.replies import Forwarded
+from appliance.values import value_class
 
 log = structlog.get_logger()
 
@@ -32,7 +32,7 @@ AWAY_S = 3.0
 GRACE_S = 10.0
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(slots=True)
 class _Look:
     """When a look was, by our clock and by Redis's."""
 

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import gevent
@@ -14,6 +13,7 @@ from appliance.observe.readiness import liveness, readiness, reasons, startednes
 from appliance.observe.recent import Line
 from appliance.observe.timeline import Moment
 from appliance.snapshot import WorkerSnapshot
+from appliance.values import value_class
 
 #: Seconds that a page or a scrape waits for Redis to say how many tasks are where, then it does without.
 REFRESH_S = 0.5
@@ -22,7 +22,7 @@ REFRESH_S = 0.5
 METRICS_FOR_S, CONTENT_FOR_S = 1.0, 0.5
 
 
-@dataclass(frozen=True)
+@value_class
 class Sources:
     """What the pages are made from. ``refresh`` asks Redis and may take as long as Redis does."""
 

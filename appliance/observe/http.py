@@ -7,7 +7,7 @@ many are accepted a second; the others wait in the kernel. A connection serves o
 
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from typing import Any
 
@@ -19,6 +19,7 @@ from gevent.pool import Pool
 from appliance.clock import TURN_S, Clock
 from appliance.errors import StartupError
 from appliance.observe.allowance import Allowance
+from appliance.values import value_class
 
 log = structlog.get_logger()
 
@@ -53,7 +54,7 @@ _REASONS = {
 }
 
 
-@dataclass(frozen=True)
+@value_class
 class Request:
     """What was asked for: ``path`` without its query, ``accept`` is that header, or empty."""
 
@@ -61,7 +62,7 @@ class Request:
     accept: str = ""
 
 
-@dataclass(frozen=True)
+@value_class
 class Response:
     """An answer; ``headers`` are beside the ones every answer has."""
 

@@ -8,16 +8,17 @@ heartbeat's word, is one for whose absence of work there is no cause that an ope
 starting is none.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from appliance.snapshot import ParentSnapshot, WorkerSnapshot
+from appliance.values import value_class
 
 #: Reasons not to be ready that are reasons not to be healthy.
 _UNHEALTHY = frozenset(("redis_unavailable", "process_recovering", "process_degraded"))
 
 
-@dataclass(frozen=True)
+@value_class
 class Reason:
     """One reason not to be ready: a code for machines, the parent queue it is about, a text for people."""
 

@@ -6,10 +6,10 @@ secret, and not masked where it does not, it would say whether a guess is right.
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from appliance.observe.redaction import OWN_FIELDS
+from appliance.values import value_class
 
 #: Most lines that are kept, and the most characters of one.
 KEPT_LINES = 200
@@ -33,7 +33,7 @@ _UNHEARD = (
 UNSHOWN = "…"
 
 
-@dataclass(frozen=True)
+@value_class
 class Line:
     """One event; ``text`` is its fields."""
 

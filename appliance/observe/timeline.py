@@ -1,14 +1,13 @@
 """What happened to the task processes lately: starts, crashes, restarts; bounded, the newest win."""
 
-from dataclasses import dataclass
-
 from appliance.clock import Clock
+from appliance.values import value_class
 
 #: Most moments that are remembered.
 KEPT = 100
 
 
-@dataclass(frozen=True)
+@value_class
 class Moment:
     """``what`` is ready, crashed, recovering, degraded or not_ready; ``text`` says more."""
 

@@ -5,16 +5,17 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from appliance.process.outcome import Failed, Succeeded
+from appliance.values import value_class
 
 _FALSE = frozenset(("false", "null", "0", "0.0", '""', "[]", "{}"))
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(slots=True)
 class Ready:
     """The process can take tasks."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(slots=True)
 class StartError:
     """The process says that it cannot start."""
 
@@ -29,7 +30,7 @@ class Answer(NamedTuple):
     outcome: Succeeded | Failed
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(slots=True)
 class Noise:
     """Output that is no part of the protocol."""
 

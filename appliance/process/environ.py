@@ -7,11 +7,11 @@ what :mod:`~appliance.process.inheritance` lets through, plus the queue's vaults
 import os
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from appliance.errors import ProcessError
 from appliance.process.inheritance import withheld
+from appliance.values import value_class
 
 #: The worker's credentials, which no vault may replace.
 _CREDENTIALS = frozenset(
@@ -101,7 +101,7 @@ def build_argv(startup_cmd: str, python: Path) -> tuple[str, ...]:
     return (first, *words[1:])
 
 
-@dataclass(frozen=True)
+@value_class
 class Room:
     """How many bytes a program may be started with: in one variable or word, and in all of them."""
 

@@ -8,10 +8,10 @@ the worker's when it lost its parents (:func:`~appliance.isolation.hardening.ado
 import os
 import signal
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 from appliance.process.mark import Mark, is_stray
+from appliance.values import value_class
 
 #: Passes over /proc when killing: what is forked during one pass is found by the next.
 _PASSES = 5
@@ -19,7 +19,7 @@ _PASSES = 5
 _PROC = Path("/proc")
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(slots=True)
 class Relative:
     """A process by what cannot be recycled: its id together with its start time."""
 
@@ -99,7 +99,7 @@ def send_group(leader: int, number: signal.Signals) -> None:
         return
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(slots=True)
 class _Row:
     parent: int
     group: int

@@ -10,7 +10,6 @@ import signal
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from appliance.isolation.confinement import Confine, Enter, unconfined
 from appliance.process.environ import Room
 from appliance.process.mark import Mark
 from appliance.process.protocol import MAX_LINE_BYTES
+from appliance.values import value_class
 
 _PR_SET_PDEATHSIG = 1
 # Loaded before any fork: between fork and exec another thread's lock may be held for ever, so no imports.
@@ -42,7 +42,7 @@ def room_for_arguments() -> Room:
     )
 
 
-@dataclass(frozen=True)
+@value_class
 class Launch:
     """What to run: ``env`` is the whole environment, ``cwd`` exists, ``confine`` is what it is held to.
 
@@ -56,7 +56,7 @@ class Launch:
     max_line_bytes: int = MAX_LINE_BYTES
 
 
-@dataclass(frozen=True)
+@value_class
 class Launched:
     """A program that runs, and the worker's ends of its pipes, which do not block."""
 

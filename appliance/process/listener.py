@@ -1,13 +1,13 @@
 """What one OS process reports while it lives and when it ends. Pure."""
 
-from dataclasses import dataclass
 from typing import Protocol
 
 from appliance.process.answers import Answer, Ready, StartError
 from appliance.process.progress import Report
+from appliance.values import value_class
 
 
-@dataclass(frozen=True)
+@value_class
 class ProcessExit:
     """How a process ended. ``returncode`` is None for one that never started or never vanished.
 

@@ -4,8 +4,9 @@ The names carry the budget rule of the design: *Failed*, *Crashed*, *Lapsed* and
 task's retries, *Returned* spends none.
 """
 
-from dataclasses import dataclass
 from typing import NamedTuple
+
+from appliance.values import value_class
 
 
 # A tuple, as is everything that is made for each task: a frozen dataclass takes several times as long.
@@ -15,7 +16,7 @@ class Succeeded(NamedTuple):
     result: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(slots=True)
 class Failed:
     """The process answered with an error; ``retry`` is the answer's own flag."""
 
@@ -23,35 +24,35 @@ class Failed:
     retry: bool
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(slots=True)
 class Crashed:
     """The process ended unasked while the task was in flight."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(slots=True)
 class Lapsed:
     """The task's lease ran out: the worker that ran it died, or was cut off from Redis."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(slots=True)
 class TimedOut:
     """The task ran into its time limit or its deadline; a process that still runs it is being replaced."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(slots=True)
 class Cancelled:
     """An operator asked for the task to end."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(slots=True)
 class Returned:
     """The task has no outcome, and that is not its fault: it goes back to the queue uncharged."""
 

@@ -6,8 +6,9 @@ null, it is about the one task that runs: the public SDK does not tell tasks the
 """
 
 import json
-from dataclasses import dataclass
 from typing import Any
+
+from appliance.values import value_class
 
 #: Most bytes of a progress, as JSON.
 MAX_BYTES = 2_048
@@ -15,7 +16,7 @@ _MARK = '"progress"'
 _MEMBERS = frozenset({"task_id", "progress"})
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(slots=True)
 class Report:
     """One such line. ``value`` is JSON; empty where it cannot be kept, ``refused`` says why."""
 

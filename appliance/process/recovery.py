@@ -20,10 +20,10 @@ Time is a value here (monotonic seconds); the owner of the machine delivers :att
 the time of a :class:`Wait` has come.
 """
 
-from dataclasses import dataclass
 from enum import Enum, auto
 
 from appliance.config.settings import RecoverySettings
+from appliance.values import value_class
 
 
 class Phase(Enum):
@@ -52,12 +52,12 @@ class Event(Enum):
     STOP = auto()
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(slots=True)
 class Start:
     """Start a process now."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(slots=True)
 class Wait:
     """A restart is due at ``due_s``, ``delay_s`` after the end of the process before it.
 
@@ -69,7 +69,7 @@ class Wait:
     restart: int
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(slots=True)
 class GiveUp:
     """The process is degraded: nothing is started any more."""
 

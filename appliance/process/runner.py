@@ -4,12 +4,12 @@
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from appliance.process.outcome import Outcome
 from appliance.process.spec import ProcessSpec
+from appliance.values import value_class
 
 
 # A tuple, as is everything that is made for each task: a frozen dataclass takes several times as long.
@@ -37,7 +37,7 @@ class Request(NamedTuple):
 Deliver = Callable[[Request, Outcome], None]
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(slots=True)
 class RunnerState:
     """What the heartbeat and the log say of a runner; ``recovery`` is idle, recovering or degraded."""
 

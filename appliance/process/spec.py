@@ -1,15 +1,15 @@
 """What a runner is given: the program to run, and the callbacks it reports to. Pure."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from appliance.isolation.confinement import Confine, unconfined
 from appliance.process.progress import Report
 from appliance.process.protocol import MAX_LINE_BYTES
+from appliance.values import value_class
 
 
-@dataclass(frozen=True)
+@value_class
 class ProcessSpec:
     """What to run: absolute ``cwd``, the whole ``env``, and the time it has to get ready and to leave.
 
@@ -29,7 +29,7 @@ class ProcessSpec:
     max_answer_bytes: int = MAX_LINE_BYTES
 
 
-@dataclass(frozen=True)
+@value_class
 class CrashReport:
     """An unexpected end: a start that failed, or a process that ended unasked. All text is redacted.
 
@@ -57,7 +57,7 @@ def _ignore(*_: object) -> None:
     pass
 
 
-@dataclass(frozen=True)
+@value_class
 class Hooks:
     """The callbacks of a runner. None of them may block or raise.
 

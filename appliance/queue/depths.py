@@ -1,19 +1,19 @@
 """How many tasks of each sub-queue are where; asked only when they are looked at."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from appliance.clock import Clock
 from appliance.errors import QueueError
 from appliance.queue import scripts
 from appliance.queue.calls import Caller
 from appliance.queue.connection import Connection
+from appliance.values import value_class
 
 #: Seconds for which an answer is good enough, however many ask.
 FRESH_S = 2.0
 
 
-@dataclass(frozen=True)
+@value_class
 class Depths:
     """Of one sub-queue, for all workers together.
 

@@ -8,13 +8,14 @@ A line may also take outcomes back that stand before it: Redis has answered for 
 import json
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, NamedTuple
 
 from appliance.queue.message import Lease
 from appliance.queue.seal import Broken, Seal
 from appliance.queue.settlement import Archive, Complete, Defer, Retry, Return, Settlement
 from appliance.shape import FINITE, TEXT, Kind, Shape, misfit, whole
+from appliance.values import value_class
 
 #: Damaged lines of which it is said what is wrong: the first ones.
 MOST_REASONS = 5
@@ -70,7 +71,7 @@ class Kept(NamedTuple):
     since_wall_s: float
 
 
-@dataclass(frozen=True)
+@value_class
 class Contents:
     """What a journal holds.
 

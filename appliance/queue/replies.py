@@ -1,12 +1,13 @@
 """What Redis is asked for and what it answers, as values."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from typing import Any
 
 from appliance.errors import QueueError, QueueNodeUnavailable, TaskUndecodable
 from appliance.queue.message import Lease, Task, lease_of, parse
+from appliance.values import value_class
 
 
 class FenceReply(StrEnum):
@@ -18,7 +19,7 @@ class FenceReply(StrEnum):
     GONE = "gone"  # the task was deleted
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(slots=True)
 class Ask:
     """One take: up to ``count`` from ``queue``, or the claim of ``arrived`` ids; with neither, a look."""
 
@@ -27,7 +28,7 @@ class Ask:
     arrived: tuple[bytes, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(slots=True)
 class Taken:
     """What a take brought.
 
@@ -50,7 +51,7 @@ class Taken:
     more: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(slots=True)
 class Exchange:
     """The answers to one round trip, in the order of what was asked; None where Redis refused.
 
@@ -64,7 +65,7 @@ class Exchange:
     unavailable: Mapping[str, QueueNodeUnavailable] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(slots=True)
 class Forwarded:
     """What forwarding found: how many were due, when the next one is, and what else needs care.
 
@@ -82,7 +83,7 @@ class Forwarded:
     now_s: float
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(slots=True)
 class Round:
     """What a look at several queues found; ``failure`` is what the first met with that refused one."""
 

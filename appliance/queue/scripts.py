@@ -4,12 +4,13 @@ Redis runs all of a script's text each time, so what only some need stands by it
 """
 
 import hashlib
-from dataclasses import dataclass
 from importlib.resources import files
 from typing import Self
 
+from appliance.values import value_class
 
-@dataclass(frozen=True, slots=True)
+
+@value_class(slots=True)
 class Script:
     """One script and the digest Redis knows it by."""
 

@@ -4,7 +4,6 @@ Two budgets, as the design says: a failure of the task spends one of its retries
 infrastructure spends none.
 """
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from appliance.config.settings import RetrySettings, TaskSettings
@@ -20,6 +19,7 @@ from appliance.process.outcome import (
 )
 from appliance.queue.message import Lease, Task, after_failure
 from appliance.queue.result import stored
+from appliance.values import value_class
 
 #: Longest error text kept with a task, in characters: enough for a traceback, too little to fill Redis.
 MAX_ERROR_CHARS = 16_384
@@ -35,7 +35,7 @@ class Complete(NamedTuple):
     unique_key: str
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(slots=True)
 class Retry:
     """The task runs again after ``delay_s``; ``message`` is the rewritten one, empty for a legacy task.
 
@@ -50,7 +50,7 @@ class Retry:
     crashes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(slots=True)
 class Archive:
     """The task failed for good. ``crashes`` as of a :class:`Retry`."""
 
@@ -61,7 +61,7 @@ class Archive:
     crashes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(slots=True)
 class Return:
     """The task waits again, uncharged."""
 
@@ -69,7 +69,7 @@ class Return:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(slots=True)
 class Defer:
     """The task waits, uncharged, for ``delay_s`` and then for any worker."""
 
@@ -81,7 +81,7 @@ class Defer:
 Settlement = Complete | Retry | Archive | Return | Defer
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(slots=True)
 class Policy:
     """How outcomes are judged: the retry and lifetime settings."""
 

@@ -4,10 +4,12 @@ Times are unix seconds by Redis's clock; None is "there is none".
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from appliance.values import value_class
 
 
-@dataclass(frozen=True)
+@value_class
 class WorkerFacts:
     """One worker that left a trace: what its heartbeat said last.
 
@@ -28,7 +30,7 @@ class WorkerFacts:
     broken: str = ""
 
 
-@dataclass(frozen=True)
+@value_class
 class TaskFacts:
     """One task in one queue.
 

@@ -5,7 +5,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from appliance.commands.explain.facts import TaskFacts, WorkerFacts
@@ -18,6 +18,7 @@ from appliance.queue.connection import Connection, check
 from appliance.queue.message import Task, parse
 from appliance.queue.opening import open_connection
 from appliance.queue.settlement import Policy
+from appliance.values import value_class
 
 #: Entries of a list that are looked through for the task; Redis takes about a millisecond for so many.
 SEARCHED = 100_000
@@ -54,7 +55,7 @@ _FIELDS = [
 _PLACES = ("pending", "active", "scheduled", "retry", "completed", "archived")
 
 
-@dataclass(frozen=True)
+@value_class
 class Found:
     """The task in every queue that has one of that id, the queues that were looked in, and what in Redis
     could not be read because it is of another kind than it should be, a line each."""

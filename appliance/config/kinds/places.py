@@ -1,12 +1,12 @@
 """Values that say where something is: on the network, or on the disk, at which nothing here looks. Pure."""
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from appliance.config.kinds.base import Kind, Place, is_visible, quoted
 from appliance.masking.matcher import MASK
+from appliance.values import value_class
 
 _HOST_AND_PORT = r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]{1,253})(?::([0-9]{1,5}))?"
 
@@ -34,7 +34,7 @@ class _Hosts(Kind):
         raise NotImplementedError
 
 
-@dataclass(frozen=True)
+@value_class
 class Addresses(_Hosts):
     """Hosts with an optional port, comma-separated; the value is a tuple of ``host:port``."""
 
@@ -53,7 +53,7 @@ class Addresses(_Hosts):
         return f"{found[1]}:{port}"
 
 
-@dataclass(frozen=True)
+@value_class
 class Hosts(_Hosts):
     """Hosts, comma-separated, with a port where only that is meant; the value is a tuple in lower case."""
 
@@ -66,7 +66,7 @@ class Hosts(_Hosts):
         return item.lower()
 
 
-@dataclass(frozen=True)
+@value_class
 class ListenAddress(Kind):
     """Where to listen: a ``host:port``, without a host on all IPv4 interfaces."""
 
@@ -82,7 +82,7 @@ class ListenAddress(Kind):
         return f"{found[1] or '0.0.0.0'}:{int(found[2])}"  # noqa: S104  what ":8686" means
 
 
-@dataclass(frozen=True)
+@value_class
 class ServerUrl(Kind):
     """The base of an HTTP API; a trailing slash is dropped so that paths can be appended."""
 
@@ -105,7 +105,7 @@ class ServerUrl(Kind):
         return quoted(without_credentials(text))
 
 
-@dataclass(frozen=True)
+@value_class
 class FilePath(Kind):
     """A path, relative to the working directory; nothing here looks at the disk.
 
@@ -142,7 +142,7 @@ class FilePath(Kind):
         return str(value) if value.is_absolute() else f"./{value}"
 
 
-@dataclass(frozen=True)
+@value_class
 class QueueFolder(Kind):
     """Where a queue's files are, on every machine alike; ``{parent}`` in it stands for the queue's name."""
 
@@ -158,7 +158,7 @@ class QueueFolder(Kind):
         return Path(text)
 
 
-@dataclass(frozen=True)
+@value_class
 class Folders(Kind):
     """Files and folders, comma-separated in text; nothing here looks at the disk."""
 

@@ -1,14 +1,14 @@
 """Values that count or measure something, each between two bounds. Pure."""
 
 import re
-from dataclasses import dataclass
 from typing import ClassVar
 
 from appliance.config.durations import format_duration, parse_duration
 from appliance.config.kinds.base import Kind
+from appliance.values import value_class
 
 
-@dataclass(frozen=True)
+@value_class
 class Duration(Kind):
     """Seconds from Go's notation, between two bounds; ``zero`` says what a permitted 0 means."""
 
@@ -38,7 +38,7 @@ class Duration(Kind):
         return format_duration(value)
 
 
-@dataclass(frozen=True)
+@value_class
 class Integer(Kind):
     """A whole number, plain decimal: no leading zeros, which YAML would read as octal."""
 
@@ -67,7 +67,7 @@ class Integer(Kind):
         return value
 
 
-@dataclass(frozen=True)
+@value_class
 class Number(Kind):
     """A decimal number."""
 
@@ -98,7 +98,7 @@ class Number(Kind):
         return value
 
 
-@dataclass(frozen=True)
+@value_class
 class Size(Kind):
     """Bytes, as a whole number of KiB, MiB or GiB (or as Kubernetes writes them); 0 is ``zero``, if any."""
 

@@ -1,11 +1,10 @@
 """Values that are words: yes or no, one of a few, a name, names of queues. Pure."""
 
-from dataclasses import dataclass
-
 from appliance.config.kinds.base import Kind, is_visible, quoted
+from appliance.values import value_class
 
 
-@dataclass(frozen=True)
+@value_class
 class Boolean(Kind):
     """Yes or no; the words YAML 1.1 reads as booleans count in variables too."""
 
@@ -27,7 +26,7 @@ class Boolean(Kind):
         return value
 
 
-@dataclass(frozen=True)
+@value_class
 class Choice(Kind):
     """One of a few words, in any case."""
 
@@ -45,7 +44,7 @@ class Choice(Kind):
         return text.lower()
 
 
-@dataclass(frozen=True)
+@value_class
 class Word(Kind):
     """Characters without blanks; ``ascii_only`` for what travels in an HTTP header."""
 
@@ -65,7 +64,7 @@ class Word(Kind):
         return text
 
 
-@dataclass(frozen=True)
+@value_class
 class QueueNames(Kind):
     """Queue names, comma-separated in text. A name becomes part of Redis keys and its parent a folder."""
 

@@ -8,7 +8,6 @@ import hashlib
 import os
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from appliance.deploy.files import read_beginning
@@ -16,6 +15,7 @@ from appliance.deploy.packages.project import Project, Style, read_project
 from appliance.deploy.packages.requirements import Kind, Reference, references
 from appliance.deploy.source import check_inside
 from appliance.errors import DeploymentRejected
+from appliance.values import value_class
 
 #: The requirements file that may be missing: the server's default, where the queue names none.
 DEFAULT_FILE = "requirements.txt"
@@ -29,7 +29,7 @@ _MOST_FILES = 100_000
 _LITTER = frozenset({".git", ".venv", "__pycache__", "build", "dist"})
 
 
-@dataclass(frozen=True)
+@value_class
 class Dependencies:
     """What to install.
 

@@ -10,10 +10,10 @@ variables".
 import configparser
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from appliance.deploy.files import read_beginning
+from appliance.values import value_class
 
 #: Bytes of a configuration file that are read; task code can write those of the home folder.
 _LONGEST_FILE = 1024 * 1024
@@ -24,7 +24,7 @@ _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy
 _YES = frozenset(("1", "true", "yes", "on", "y", "t"))
 
 
-@dataclass(frozen=True)
+@value_class
 class Indexes:
     """pip's settings about packages' whereabouts; empty where there is none."""
 

@@ -6,12 +6,12 @@ dependencies for its build to find out (PEP 621 ``dynamic``), which has to be bu
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import PurePath
 
 from appliance.deploy.packages import poetry
 from appliance.errors import DeploymentRejected
+from appliance.values import value_class
 
 
 class Style(StrEnum):
@@ -22,7 +22,7 @@ class Style(StrEnum):
     BUILT = "pyproject.toml, dynamic dependencies"
 
 
-@dataclass(frozen=True)
+@value_class
 class Project:
     """Requirement lines (PEP 508) and lines that constrain versions, none of them with options."""
 

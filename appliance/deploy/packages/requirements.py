@@ -6,9 +6,10 @@ that name other files, and requirements that are local paths. Everything else is
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import StrEnum
 from urllib.parse import unquote
+
+from appliance.values import value_class
 
 _COMMENT = re.compile(r"(^|\s+)#.*$")
 _OPTION = re.compile(
@@ -28,7 +29,7 @@ class Kind(StrEnum):
     LINKS = "links"  # a folder of archives, or a page of links
 
 
-@dataclass(frozen=True)
+@value_class
 class Reference:
     """``path`` is as written; a relative one starts at the file that names it or at the working directory."""
 

@@ -10,7 +10,6 @@
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
@@ -26,11 +25,12 @@ from appliance.process.runner import Deliver, Request, RunnerState
 from appliance.process.runners.starter import Starter
 from appliance.process.spec import Hooks, ProcessSpec
 from appliance.process.task_process import ASK_S, MakeChild, TaskProcess
+from appliance.values import value_class
 
 log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(slots=True)
 class _Redeployment:
     """Other code that is to take over; ``done`` is called with None when it has, or with why it has not."""
 

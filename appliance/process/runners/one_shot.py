@@ -16,7 +16,7 @@ A process gets ready, is sent its one task, its stdin is closed, it answers and 
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from appliance.clock import Clock
@@ -30,11 +30,12 @@ from appliance.process.runner import Deliver, Request, RunnerState
 from appliance.process.runners.starter import Starter
 from appliance.process.spec import Hooks, ProcessSpec
 from appliance.process.task_process import MakeChild, TaskProcess
+from appliance.values import value_class
 
 _OPEN = (Phase.STARTING, Phase.RUNNING)
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(slots=True)
 class _Waiting:
     """A task that waits for a lingering process to be gone."""
 
