@@ -12,7 +12,6 @@ from typing import Any
 
 from environs import Env
 
-from appliance.config.document import read_document
 from appliance.config.findings import Findings, Found
 from appliance.config.kinds.base import Place, quoted
 from appliance.config.option import Option
@@ -83,6 +82,9 @@ def from_file(config_file: Path | None, cwd: Path, environ: Mapping[str, str]) -
         return Findings(problems=[f"{name}: cannot be read: {_reason(exc)}"], complete=False)
     except (OSError, ValueError) as exc:
         return Findings(problems=[f"{name}: cannot be read: {_reason(exc)}"], complete=False)
+    # why not above: most workers have no such file, and it imports YAML.
+    from appliance.config.document import read_document  # noqa: PLC0415
+
     return read_document(text, name, environ)
 
 

@@ -20,8 +20,13 @@ class FailureKind(StrEnum):
     UNKNOWN = "unknown"
 
 
-def _any(*patterns: str) -> re.Pattern[str]:
-    return re.compile("|".join(patterns), re.IGNORECASE)
+def _any(*patterns: str) -> str:
+    return "|".join(patterns)
+
+
+def _says(pattern: str, text: str) -> bool:
+    """Compiled at the first failure: a worker that has none need not wait for it."""
+    return re.search(pattern, text, re.IGNORECASE) is not None
 
 
 _NETWORK = (
@@ -80,9 +85,9 @@ _OUT_OF_MEMORY = _any(
 def shortage(status: int | None, lines: Iterable[str]) -> str:
     """What ran out, and what helps, if a program's exit ``status`` and output say that something did."""
     text = "\n".join(lines)
-    if _DISK_FULL.search(text):
+    if _says(_DISK_FULL, text):
         return DISK_FULL
-    return OUT_OF_MEMORY if status == -signal.SIGKILL or _OUT_OF_MEMORY.search(text) else ""
+    return OUT_OF_MEMORY if status == -signal.SIGKILL or _says(_OUT_OF_MEMORY, text) else ""
 
 
 def kind_of_git_failure(lines: Iterable[str]) -> FailureKind:
@@ -91,9 +96,9 @@ def kind_of_git_failure(lines: Iterable[str]) -> FailureKind:
     What is final is looked for first: OpenSSH ends a refused login with "connection closed", too.
     """
     text = "\n".join(lines)
-    if _GIT_FINAL.search(text):
+    if _says(_GIT_FINAL, text):
         return FailureKind.FINAL
-    return FailureKind.PASSING if _GIT_PASSING.search(text) else FailureKind.UNKNOWN
+    return FailureKind.PASSING if _says(_GIT_PASSING, text) else FailureKind.UNKNOWN
 
 
 def kind_of_install_failure(lines: Iterable[str]) -> FailureKind:
@@ -102,4 +107,4 @@ def kind_of_install_failure(lines: Iterable[str]) -> FailureKind:
     Network failures are looked for first: pip reports them as a warning, and then as a requirement
     that no index has. Without any, what failed will fail again.
     """
-    return FailureKind.PASSING if any(map(_INSTALL_PASSING.search, lines)) else FailureKind.FINAL
+    return FailureKind.PASSING if any(_says(_INSTALL_PASSING, line) for line in lines) else FailureKind.FINAL

@@ -20,8 +20,10 @@ UNNEEDED = (
     "rich",
     "sentry_sdk",
     "setuptools",
+    "tomllib",
     "unittest",
     "xml",
+    "yaml",
 )
 SCRIPT = f"""
 import atexit, sys

@@ -6,7 +6,6 @@ Poetry). Reads files only; nothing is installed here.
 
 import hashlib
 import os
-import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -191,6 +190,8 @@ def _text_inside(path: Path, repository: Path) -> str | None:
 
 
 def _toml(name: str, text: str) -> Mapping[str, object]:
+    import tomllib  # noqa: PLC0415  only repositories with a pyproject.toml need it
+
     try:
         return tomllib.loads(text)
     except (ValueError, RecursionError) as exc:
