@@ -6,6 +6,7 @@ the same time, whatever the tests are and however busy the machine is. A file is
 it and by no other: reading all of them takes ten seconds of a processor.
 """
 
+import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,25 +15,30 @@ from pathlib import Path
 
 import pytest
 
-#: Taken by one lane as if they were one file: what they share is made once per run, and takes minutes.
+#: Those of a folder are taken by one lane as if they were one file: what they share is made once per run, and
+#: takes minutes.
 TOGETHER = "image"
 #: In a file that has tests of that kind, and maybe others.
 _NAMED = f"mark.{TOGETHER}"
 #: Files that take long, the longest first, so that none is begun when the others are done; then all others.
 LONG = (
-    TOGETHER,
+    f"{TOGETHER} tests/e2e",
     "tests/e2e/test_scenarios.py",
     "tests/contract/test_model.py",
     "tests/chaos/*",
     "tests/integration/test_deployment_environment.py",
     "tests/documentation/test_session.py",
     "tests/integration/test_supervision.py",
+    # These want the image that the first ones make.
+    f"{TOGETHER} *",
     "tests/integration/test_[rw]*.py",
     "tests/integration/test_demo.py",
     "tests/integration/*",
     "tests/process/*",
     "tests/contract/*",
 )
+#: What the lanes give way by to the one that makes the image, of which the others are to have something.
+GIVE_WAY = 5
 
 
 class Taker:
@@ -42,6 +48,7 @@ class Taker:
         """``first`` are the folders that this lane begins with."""
         self._notes = notes
         self._first = tuple(f"{folder}/*" for folder in first)
+        self._gives_way = False
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection(self) -> bool:
@@ -56,6 +63,9 @@ class Taker:
         while item is not None:
             # Known now, so that what files share is not taken down in between.
             following = next(items, None)
+            if not self._gives_way and item.get_closest_marker(TOGETHER) is None:
+                self._gives_way = True
+                os.nice(GIVE_WAY)
             item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
             if session.shouldfail:
                 raise session.Failed(session.shouldfail)
@@ -68,16 +78,20 @@ class Taker:
         paths = [Path(path).absolute() for path in session.config.args]
         modules = {module.nodeid: module for path in paths for module in _modules(session, path)}
         marked = [name for name, module in modules.items() if _NAMED in module.path.read_text()]
-        groups = {**{name: [name] for name in modules}, **({TOGETHER: marked} if marked else {})}
+        groups = {name: [name] for name in modules}
+        for name in marked:
+            groups.setdefault(f"{TOGETHER} {Path(name).parent}", []).append(name)
         for name in sorted(groups, key=lambda name: (_place(name, self._first), name)):
             try:
                 (self._notes / re.sub(r"\W", "-", name)).touch(exist_ok=False)
             except FileExistsError:
                 continue
+            together = name not in modules
             items = _items(session, [modules[each] for each in groups[name]])
-            if name == TOGETHER or name in marked:
-                wanted = name == TOGETHER
-                items = [item for item in items if (item.get_closest_marker(TOGETHER) is not None) == wanted]
+            if together or name in marked:
+                items = [
+                    item for item in items if (item.get_closest_marker(TOGETHER) is not None) == together
+                ]
             session.testscollected += len(items)
             yield from items
 

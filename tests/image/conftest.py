@@ -1,5 +1,6 @@
 """The images under test, built once a session, and the containers of one end-to-end run."""
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -34,14 +35,21 @@ def engine() -> Iterator[Engine]:
 
 
 def _make(target: str) -> None:
-    """Builds with the Makefile, as people do; what it prints goes to pytest's captured output."""
-    done = subprocess.run(
-        ["make", "--no-print-directory", target],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        check=False,
-    )
+    """Builds with the Makefile, as people do; what it prints goes to pytest's captured output.
+
+    One test run after the other: lanes side by side want the same image, and the first one makes it.
+    """
+    lock = ROOT / "build" / "image.lock"
+    lock.parent.mkdir(exist_ok=True)
+    with lock.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        done = subprocess.run(
+            ["make", "--no-print-directory", target],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
     sys.stdout.write(done.stdout.decode(errors="replace"))
     if done.returncode != 0:
         pytest.fail(f"make {target} failed; its output is below")

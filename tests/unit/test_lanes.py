@@ -11,7 +11,8 @@ RUNNER = Path(__file__).parents[2] / ".ci" / "lanes.py"
 #: Notes who ran it.
 SHARES = (
     "import os, pathlib, pytest\n\n@pytest.mark.image\ndef test_it():\n"
-    "    with open('ran', 'a') as ran: ran.write(f'{os.getpid()}\\n')\n"
+    "    with open('ran', 'a') as ran:\n"
+    "        ran.write(f'{pathlib.Path(__file__).parent.name} {os.getpid()} {os.nice(0)}\\n')\n"
 )
 FILES = {
     "pytest.ini": "[pytest]\nmarkers = image: needs an engine\n",
@@ -22,7 +23,7 @@ FILES = {
     "tests/contract/conftest.py": "import pytest\n\n@pytest.fixture\ndef there(): return 7\n",
     "tests/contract/test_e.py": "def test_good(there): assert there == 7\n",
     "tests/e2e/test_f.py": f"{SHARES}\ndef test_good(): pass\n",
-    "tests/chaos/test_g.py": "def test_good(): pass\n",
+    "tests/chaos/test_g.py": "import os\n\ndef test_good(): open('others', 'w').write(str(os.nice(0)))\n",
     "tests/integration/test_h.py": "import no_such_module\n",
     "tests/e2e/conftest.py": f"""
 import importlib.util, types, pytest
@@ -77,11 +78,23 @@ def test_the_last_line_counts_the_tests_of_all_lanes_each_once(
     assert "2 failed, 12 passed, 1 skipped, 2 errors in " in run.stdout.splitlines()[-1]
 
 
-def test_what_shares_an_image_is_run_by_one_lane(
+def test_what_shares_an_image_is_run_by_one_lane_for_each_folder(
     run: "subprocess.CompletedProcess[str]", folder: Path
 ) -> None:
-    ran = (folder / "ran").read_text().splitlines()
-    assert (len(ran), len(set(ran))) == (9, 1)
+    ran = [line.split() for line in (folder / "ran").read_text().splitlines()]
+    assert sorted(path for path, _, _ in ran) == ["e2e"] + ["image"] * 8
+    assert len({lane for path, lane, _ in ran if path == "image"}) == 1
+
+
+def test_lanes_give_way_to_the_one_that_makes_the_image(
+    run: "subprocess.CompletedProcess[str]", folder: Path
+) -> None:
+    niceness = {
+        path: int(nice) for path, _, nice in map(str.split, (folder / "ran").read_text().splitlines())
+    }
+    others = int((folder / "others").read_text())
+    assert niceness["e2e"] == os.nice(0)
+    assert others == niceness["e2e"] + 5
 
 
 def test_each_file_is_read_by_the_lane_that_runs_it_alone(tmp_path: Path) -> None:
