@@ -42,7 +42,7 @@ def test_a_handful_holds_for_workers_as_containers(tmp_path: Path, image: str) -
 
 
 def test_every_mutant_is_caught_for_the_reason_it_was_made_for(tmp_path: Path) -> None:
-    out = played(tmp_path, "--runtime", "process", "--short", "--mutants", "--jobs", "6")
+    out = played(tmp_path, "--runtime", "process", "--short", "--mutants", "--jobs", "8")
     mutants = [mutation for each in EVERY if each.length != "long" for mutation in each.mutations]
     assert f"{len(mutants)} played on the process runtime" in out
 
