@@ -23,7 +23,7 @@ FILES = {
     "tests/contract/conftest.py": "import pytest\n\n@pytest.fixture\ndef there(): return 7\n",
     "tests/contract/test_e.py": "def test_good(there): assert there == 7\n",
     "tests/e2e/test_f.py": f"{SHARES}\ndef test_good(): pass\n",
-    "tests/chaos/test_g.py": "import os\n\ndef test_good(): open('others', 'w').write(str(os.nice(0)))\n",
+    "tests/chaos/test_g.py": "def test_good(): pass\n",
     "tests/integration/test_h.py": "import no_such_module\n",
     "tests/e2e/conftest.py": f"""
 import importlib.util, types, pytest
@@ -86,15 +86,18 @@ def test_what_shares_an_image_is_run_by_one_lane_for_each_folder(
     assert len({lane for path, lane, _ in ran if path == "image"}) == 1
 
 
-def test_lanes_give_way_to_the_one_that_makes_the_image(
-    run: "subprocess.CompletedProcess[str]", folder: Path
-) -> None:
-    niceness = {
-        path: int(nice) for path, _, nice in map(str.split, (folder / "ran").read_text().splitlines())
+def test_what_makes_the_image_comes_first_and_others_give_way_to_it(tmp_path: Path) -> None:
+    plain = SHARES.replace("@pytest.mark.image\n", "")
+    files = {
+        "tests/chaos/test_g.py": plain,
+        **{name: FILES[name] for name in ("pytest.ini", "tests/e2e/test_f.py")},
     }
-    others = int((folder / "others").read_text())
-    assert niceness["e2e"] == os.nice(0)
-    assert others == niceness["e2e"] + 5
+
+    done = _run(tmp_path, files, lanes=1)
+
+    assert done.returncode == 0, done.stdout
+    ran = [line.split() for line in (tmp_path / "ran").read_text().splitlines()]
+    assert [(path, int(nice)) for path, _, nice in ran] == [("e2e", os.nice(0)), ("chaos", os.nice(0) + 5)]
 
 
 def test_each_file_is_read_by_the_lane_that_runs_it_alone(tmp_path: Path) -> None:
