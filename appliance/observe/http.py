@@ -129,6 +129,8 @@ class HttpServer:
                     consequence = "probes and scrapes wait"
                     log.warning("http.exhausted", error=exc.strerror or str(exc), consequence=consequence)
                 exhausted = True
+                # What was accepted a moment ago, and whose request is here, is answered by this.
+                gevent.sleep(TURN_S)
                 self._make_room()
                 gevent.sleep(EXHAUSTED_DELAY_S)
                 continue

@@ -1,10 +1,13 @@
 """The server under the worker's face: over real sockets, with clients that mean no good."""
 
 import contextlib
+import errno
 import socket
 import time
 from collections.abc import Iterator
+from typing import ClassVar
 
+import gevent.socket
 import pytest
 from structlog.testing import capture_logs
 
@@ -189,3 +192,27 @@ def test_who_comes_after_the_clients_share_is_used_waits_for_time_to_pass(
             assert b"200 OK" in _rest(waiting)
     finally:
         server.stop()
+
+
+def test_who_got_the_last_descriptor_is_answered() -> None:
+    """Accepting fails at once where there is none left, before whom it let in last had a turn."""
+    server = HttpServer("127.0.0.1:1", _answer, SystemClock())
+    ours, theirs = gevent.socket.socketpair()
+
+    class Listener:
+        accepted: ClassVar = [ours]
+
+        def accept(self) -> tuple[socket.socket, str]:
+            if self.accepted:
+                return self.accepted.pop(), ""
+            raise OSError(errno.EMFILE, "Too many open files")
+
+    with theirs:
+        theirs.sendall(b"GET /x HTTP/1.1\r\n\r\n")
+        accepting = gevent.spawn(server._accept_all, Listener())
+        try:
+            theirs.settimeout(10)
+            assert _rest(theirs).startswith(b"HTTP/1.1 200 OK")
+        finally:
+            accepting.kill()
+            server.stop()
