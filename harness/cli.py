@@ -9,11 +9,9 @@ import importlib
 import signal
 import sys
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from typing import Any
 
-from harness.commands.parser import MISUNDERSTOOD
-from harness.failure import CommandFailed, Interrupted, on_interruption
+from harness.failure import MISUNDERSTOOD, CommandFailed, Interrupted, on_interruption
 from harness.output.terminal import printable
 
 #: Each is a module of ``harness.commands``, imported only when it runs: what the others need may be missing.
@@ -103,6 +101,8 @@ def _help() -> str:
 
 
 def _version() -> str:
+    from importlib.metadata import version  # noqa: PLC0415  it takes a while, and no other command asks
+
     return f"runqy-harness {version('runqy-appliance')}\n"
 
 

@@ -4,6 +4,9 @@ import signal
 from collections.abc import Callable
 from types import FrameType
 
+#: The exit status of a command line that makes no sense.
+MISUNDERSTOOD = 2
+
 
 class CommandFailed(Exception):
     """What was asked for could not be done; the message is a sentence for the person who asked."""

@@ -75,7 +75,7 @@ class Checkouts:
         fits = found is not None and can_stay(found, wanted.url, wanted.ref, wanted.code_path)
         earlier = found if may_stay and fits else None
         try:
-            now = self._insist("git", lambda: self._attempt(git, step, reason, wanted, frozen))
+            now = self._insist("git", lambda: self._attempt(git, head, step, reason, wanted, frozen))
         except (DeploymentUnavailable, RepositoryGone) as exc:
             if earlier is None:
                 raise
@@ -116,14 +116,16 @@ class Checkouts:
         self.notes.append(self.repository_problem)
         self._log.warning("deploy.repository_unavailable", commit=found.commit, error=str(exc))
 
-    def _attempt(self, git: Git, step: CheckoutStep, reason: str, wanted: Wanted, frozen: bool) -> Checkout:
+    def _attempt(
+        self, git: Git, head: str | None, step: CheckoutStep, reason: str, wanted: Wanted, frozen: bool
+    ) -> Checkout:
         tip = git.tip(wanted.ref)
         if frozen:
             return self._as_it_is(git, step, reason, tip, wanted)
         self._log.info("deploy.code", step=step.value, reason=reason, ref=tip.ref)
         if step is CheckoutStep.UPDATE:
             try:
-                return self._update(git, tip, wanted)
+                return self._update(git, head, tip, wanted)
             except CommandFailed as exc:
                 self._log.warning("deploy.recloned", reason=str(exc))
         return self._clone(tip, wanted)
@@ -136,9 +138,9 @@ class Checkouts:
             raise SlotInUse(f"it has commit {head}, and {tip.ref} is at {tip.commit}")
         return Checkout(wanted.url, wanted.ref, wanted.code_path, head)
 
-    def _update(self, git: Git, tip: Tip, wanted: Wanted) -> Checkout:
+    def _update(self, git: Git, head: str | None, tip: Tip, wanted: Wanted) -> Checkout:
+        # What an earlier attempt brought may be newer than ``head``; then it is fetched once more.
         git.forget_interruption()
-        head = git.head()
         commit = head if head == tip.commit else git.fetch(tip)
         git.check_out(commit)
         self._complete(git, commit)

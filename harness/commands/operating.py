@@ -6,11 +6,11 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 
 from harness.commands import values
-from harness.commands.parser import MISUNDERSTOOD, Parser, add_server
+from harness.commands.parser import Parser, add_server
 from harness.dev import local
 from harness.dev.operate import ends
 from harness.dev.operate.reach import Where
-from harness.failure import CommandFailed
+from harness.failure import MISUNDERSTOOD, CommandFailed
 from harness.output.terminal import printable
 from harness.queue.inspector import NotThere
 

@@ -6,9 +6,7 @@ from typing import NoReturn
 
 from harness.commands import values
 from harness.dev import local
-
-#: The exit status of a command line that makes no sense.
-MISUNDERSTOOD = 2
+from harness.failure import MISUNDERSTOOD
 
 
 class Parser(argparse.ArgumentParser):

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from harness.sandbox.handlers import handler_files
 from harness.sandbox.repo import GitRepo, branch_of, empty_repo, make_repo
-from harness.sandbox.sdk import sdk_files
 
 
 @dataclass(frozen=True)
@@ -80,4 +79,6 @@ def handler_repo(name: str, repository: Path) -> GitRepo:
 
     Not as a requirement: a file of this machine is of no use in a container, an index may be out of reach.
     """
+    from harness.sandbox.sdk import sdk_files  # noqa: PLC0415  what finds the SDK is slow to import
+
     return make_repo(repository, {**sdk_files(), **handler_files(name)})
