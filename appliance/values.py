@@ -7,7 +7,8 @@ and what the class defines itself is kept. ``replace``, ``fields``, ``asdict`` a
 dataclass.
 
 That a value does not change is held by mypy, which reports every assignment to a field. It is not checked at
-run time, which makes creating one quicker, too.
+run time, which makes creating one quicker, too. To compare or hash one takes a tenth of a microsecond longer
+than with compiled code: what is a key for every task is a named tuple.
 """
 
 from collections.abc import Callable
@@ -64,5 +65,5 @@ def _hash(cls: Any) -> Callable[[Any], int]:
 
 
 def _contents(chosen: list[Field[Any]]) -> Callable[[Any], Any]:
-    """What reads the chosen fields of a value, all at once: as quick as code that was compiled for it."""
+    """What reads the chosen fields of a value, all at once, as a tuple where there are several."""
     return attrgetter(*(one.name for one in chosen)) if chosen else lambda _self: ()
