@@ -3,7 +3,8 @@
 
 Every lane knows the same files and takes the next one when it is done with the one before: lanes end at about
 the same time, whatever the tests are and however busy the machine is. A file is read by the lane that takes
-it and by no other: reading all of them takes ten seconds of a processor.
+it and by no other (but for one with tests of the image beside others): reading all of them takes ten seconds
+of a processor.
 """
 
 import os
@@ -37,7 +38,7 @@ LONG = (
     "tests/process/*",
     "tests/contract/*",
 )
-#: What the lanes give way by to the one that makes the image, of which the others are to have something.
+#: By how much lanes give way to the one that makes the image; they still get their share of the machine.
 GIVE_WAY = 5
 
 
@@ -49,6 +50,7 @@ class Taker:
         self._notes = notes
         self._first = tuple(f"{folder}/*" for folder in first)
         self._gives_way = False
+        self._image = False
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection(self) -> bool:
@@ -63,7 +65,7 @@ class Taker:
         while item is not None:
             # Known now, so that what files share is not taken down in between.
             following = next(items, None)
-            if not self._gives_way and item.get_closest_marker(TOGETHER) is None:
+            if self._image and not self._gives_way and item.get_closest_marker(TOGETHER) is None:
                 self._gives_way = True
                 os.nice(GIVE_WAY)
             item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
@@ -78,6 +80,7 @@ class Taker:
         paths = [Path(path).absolute() for path in session.config.args]
         modules = {module.nodeid: module for path in paths for module in _modules(session, path)}
         marked = [name for name, module in modules.items() if _NAMED in module.path.read_text()]
+        self._image = bool(marked)
         groups = {name: [name] for name in modules}
         for name in marked:
             groups.setdefault(f"{TOGETHER} {Path(name).parent}", []).append(name)

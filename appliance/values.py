@@ -6,9 +6,10 @@ with equal fields, ``field(compare=False)``, ``field(hash=…)`` and ``field(rep
 and what the class defines itself is kept. ``replace``, ``fields``, ``asdict`` and ``match`` work as with any
 dataclass.
 
-That a value does not change is held by mypy, which reports every assignment to a field. It is not checked at
-run time, which makes creating one quicker, too. To compare or hash one takes a tenth of a microsecond longer
-than with compiled code: what is a key for every task is a named tuple.
+That a value does not change is held by mypy, which reports every assignment to a field in what it checks: the
+worker and the harness. It is not checked at run time, which makes creating one quicker, too. To compare or
+hash one takes a tenth of a microsecond longer than with compiled code: what is a key for every task is a
+named tuple.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The effective settings: read once, frozen, handed on section by section. Pure.
+"""The effective settings: read once, never changed, handed on section by section. Pure.
 
 Every duration is a float of seconds and says so in its name; 0 means "off" or "at once" where
 the option's documentation says so.

@@ -43,6 +43,7 @@ log = structlog.get_logger()
 LAST_MEND_S = 1.0
 
 
+# A tuple only for want of an import: this module has as many as one may have.
 class DispatchSettings(NamedTuple):
     """The parent queue and its settings.
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from appliance.values import value_class
 
 
-# A tuple, as is everything that is made for each task: a frozen dataclass takes several times as long.
+# A tuple, as is whatever is made for every task: compared and hashed several times faster than a value.
 class Succeeded(NamedTuple):
     """The process answered without an error; ``result`` is JSON."""
 

@@ -88,23 +88,20 @@ def _packed(commands: Sequence[Command]) -> list[bytes]:
 
 
 class _TurnTaking(DefaultParser):  # type: ignore[misc, valid-type]  # a choice
-    """hiredis, which lets others have their turns while a large reply comes in.
+    """redis-py's parser on hiredis, which lets others have their turns while much comes in.
 
     A Redis that is near has always more to read, and then nothing that reads it would ever wait.
     """
 
     _reads = 0
 
-    def read_response(self, *arguments: Any, **options: Any) -> Any:
-        """See there."""
-        self._reads = 0
-        return super().read_response(*arguments, **options)
-
     def read_from_socket(self, *arguments: Any, **options: Any) -> bool:
-        """See there."""
+        """Read once, as there."""
         self._reads += 1
         if self._reads % _READS_A_TURN == 0:
             gevent.sleep(0)
+            if self._sock is None:
+                raise exceptions.ConnectionError("closed meanwhile")
         return bool(super().read_from_socket(*arguments, **options))
 
 

@@ -65,7 +65,7 @@ _TaskMessage: Any = _message_class()
 STAMPS = ("ttl_completed", "ttl_archived", "pending_timeout", "active_timeout")
 
 
-# A tuple, as is whatever is made for every task: a frozen dataclass takes several times as long.
+# A tuple, as is whatever is made for every task: compared and hashed several times faster than a value.
 class Stamps(NamedTuple):
     """Lifetimes and limits the server stamped on a task, in seconds; None is not stamped, 0 off."""
 

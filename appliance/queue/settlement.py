@@ -25,7 +25,7 @@ from appliance.values import value_class
 MAX_ERROR_CHARS = 16_384
 
 
-# A tuple, as is whatever is made for every task: a frozen dataclass takes several times as long.
+# A tuple, as is whatever is made for every task: compared and hashed several times faster than a value.
 class Complete(NamedTuple):
     """The task is done; ``ttl_s`` 0 keeps it for ever."""
 

@@ -95,9 +95,11 @@ def test_a_cluster_refuses_a_script_that_touches_two_slots(cluster: RedisCluster
         line.call("EVAL", two.source, 1, "a")
 
 
-def test_while_a_large_reply_comes_in_others_have_their_turns(channel: Channel, db: redis.Redis) -> None:
+@pytest.mark.parametrize("replies", [1, 64])
+def test_while_much_comes_in_others_have_their_turns(channel: Channel, db: redis.Redis, replies: int) -> None:
     """Of a Redis beside it there is always more to read: a quarter of a gigabyte was one piece."""
-    db.set("large", b"x" * 64_000_000)
+    size = 64_000_000 // replies
+    db.set("large", b"x" * size)
     assert channel.call("PING")
     turns = 0
 
@@ -114,10 +116,25 @@ def test_while_a_large_reply_comes_in_others_have_their_turns(channel: Channel, 
         parser._sock = always_ready
         other = gevent.spawn(take_turns)
         try:
-            assert len(channel.call("GET", "large")) == 64_000_000
+            assert [*map(len, channel.batch([("GET", "large")] * replies))] == [size] * replies
         finally:
             other.kill()
             channel.close()
             db.delete("large")
     # A thousand reads of 64 kB.
     assert turns > 16
+
+
+def test_a_channel_that_is_closed_while_a_large_reply_comes_in_is_unavailable(
+    channel: Channel, db: redis.Redis
+) -> None:
+    db.set("large", b"x" * 64_000_000)
+    assert channel.call("PING")
+    closing = gevent.spawn(channel.close)
+    try:
+        with pytest.raises(QueueUnavailable):
+            channel.call("GET", "large")
+    finally:
+        closing.join()
+        db.delete("large")
+    assert channel.call("PING") == b"PONG"

@@ -14,7 +14,7 @@ import yaml
 from harness import wait
 from tests.image.engine import HARNESS_IMAGE, IMAGE, ROOT, Engine
 
-pytestmark = [pytest.mark.image, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.image, pytest.mark.timeout(1500)]
 
 COMPOSE = ROOT / "compose"
 DEMO = ("production.yml", "demo.yml")

@@ -28,7 +28,7 @@ def play(scene: Scene) -> None:
     scene.until(
         lambda: all(scene.diary(worker).of("begin") for worker in scene.stack.workers),
         "each worker to have begun a task",
-        15,
+        30,
     )
     # when one goes again while tasks wait
     added[0].terminate()

@@ -23,12 +23,12 @@ def play(scene: Scene) -> None:
     # given one worker with a process of each kind
     for handler in HANDLERS:
         scene.handler(handler, parent=handler)
-    # A megabyte: more than a pipe, a read or a line of the log takes at once.
-    scene.worker(",".join(HANDLERS), HANDLER_MEGABYTES="1")
+    # Three tasks of each: together more than the log keeps waiting for a slow reader.
+    scene.worker(",".join(HANDLERS), HANDLER_MEGABYTES="3")
     # when
     ids = [task_id for name in HANDLERS for task_id in scene.send(count=3, queue=f"{name}.default")]
     # then
-    scene.ended(ids)
+    scene.ended(ids, timeout_s=60)
     expect.equal("retries charged", sum(scene.retried(ids)), 0)
     expect.equal("crashes", {state["state"] for state in _recovery(scene)}, {"idle"})
 
