@@ -49,8 +49,7 @@ class Taker:
         """``first`` are the folders that this lane begins with."""
         self._notes = notes
         self._first = tuple(f"{folder}/*" for folder in first)
-        self._gives_way = False
-        self._image = False
+        self._to_give_way = False
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection(self) -> bool:
@@ -65,8 +64,8 @@ class Taker:
         while item is not None:
             # Known now, so that what files share is not taken down in between.
             following = next(items, None)
-            if self._image and not self._gives_way and item.get_closest_marker(TOGETHER) is None:
-                self._gives_way = True
+            if self._to_give_way and item.get_closest_marker(TOGETHER) is None:
+                self._to_give_way = False
                 os.nice(GIVE_WAY)
             item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
             if session.shouldfail:
@@ -80,7 +79,7 @@ class Taker:
         paths = [Path(path).absolute() for path in session.config.args]
         modules = {module.nodeid: module for path in paths for module in _modules(session, path)}
         marked = [name for name, module in modules.items() if _NAMED in module.path.read_text()]
-        self._image = bool(marked)
+        self._to_give_way = bool(marked)
         groups = {name: [name] for name in modules}
         for name in marked:
             groups.setdefault(f"{TOGETHER} {Path(name).parent}", []).append(name)
