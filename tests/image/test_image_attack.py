@@ -18,13 +18,10 @@ from tests.image.test_image_runs import UNREACHABLE_SERVER
 pytestmark = [pytest.mark.image, pytest.mark.timeout(1500)]
 
 GIT_TOKEN = "git-token-canary-81"
-DOCKERFILE = f"""
+DOCKERFILE = """
 ARG WORKER_IMAGE
-FROM ${{WORKER_IMAGE}}
-USER root
-COPY . /app
-RUN mkdir -p /run/secrets && echo {GIT_TOKEN} > /run/secrets/git-token && echo theirs > /run/secrets/theirs
-USER 10001:0
+FROM ${WORKER_IMAGE}
+COPY . /
 ENV RUNQY_DEPLOYMENT_BAKED=/app RUNQY_GIT_TOKEN_FILE=/run/secrets/git-token
 """
 #: What is attacked with what, and what of the result would be a success.
@@ -46,13 +43,21 @@ ENVIRONMENT_OF_1 = ("processes.environment", {"pid": 1}, lambda got: API_KEY in 
 @pytest.fixture(scope="module")
 def attacker_image(engine: Engine, image: str, tmp_path_factory: pytest.TempPathFactory) -> str:
     name = f"runqy-attacker:{TAG}"
+    # Its root as it is to be, for one step: root's files, which everybody may read.
     folder = tmp_path_factory.mktemp("attacker")
+    folder.chmod(0o755)
     shutil.copytree(INSIDE, folder / "app")
-    (folder / "Dockerfile").write_text(DOCKERFILE)
+    secrets = folder / "run" / "secrets"
+    secrets.mkdir(parents=True)
+    (secrets / "git-token").write_text(f"{GIT_TOKEN}\n")
+    (secrets / "theirs").write_text("theirs\n")
+    for secret in secrets.iterdir():
+        secret.chmod(0o644)
     engine.docker(
         "build",
         *("--build-arg", f"WORKER_IMAGE={image}", "--tag", name),
-        *("--file", str(folder / "Dockerfile"), str(folder / "app")),
+        *("--file", "-", str(folder)),
+        stdin=DOCKERFILE,
         timeout_s=600,
     )
     return name

@@ -150,8 +150,8 @@ def test_the_image_does_not_tell_where_its_packages_came_from(engine: Engine, im
         "/state",
     ],
 )
-def test_nothing_of_how_the_image_was_built_stays_in_it(engine: Engine, image: str, folder: str) -> None:
-    found = engine.run("--user", "0", image, "find", folder, "-type", "f", check=False)
+def test_nothing_of_how_the_image_was_built_stays_in_it(engine: Engine, idle: str, folder: str) -> None:
+    found = engine.docker("exec", "--user", "0", idle, "find", folder, "-type", "f", check=False)
 
     assert found.stdout == ""
     assert found.stderr == "" or "No such file" in found.stderr
