@@ -71,20 +71,19 @@ done
 version=$(sed -n 's/^version = "\(.*\)"$/\1/p' pyproject.toml)
 revision=$(git describe --always --abbrev=40 --exclude '*' --dirty 2>/dev/null || echo unknown)
 # The commit's time, not now: the same input gives the same image.
-if created=$(git log -1 --format=%cI 2>/dev/null); then
-    set -- "$@" --label "org.opencontainers.image.created=$created"
-fi
+created=$(git log -1 --format=%cI 2>/dev/null || true)
 # Which bytes the name stood for: a registry's digest, or of a base that was made here its id.
 base_digest=$(docker image inspect --format '{{if .RepoDigests}}{{index .RepoDigests 0}}{{else}}{{.Id}}{{end}}' "$base" 2>/dev/null || true)
+labels="${created:+org.opencontainers.image.created=\"$created\"} \
+    org.opencontainers.image.version=\"$version\" \
+    org.opencontainers.image.revision=\"$revision\" \
+    org.opencontainers.image.base.name=\"$base\" \
+    org.opencontainers.image.base.digest=\"${base_digest##*@}\""
 say "building $tag $version ($revision) on $base"
 previous=$(docker image inspect --format '{{.Id}}' "$tag" 2>/dev/null || true)
-docker build --file "$dockerfile" --tag "$tag" \
-    --build-arg "BASE_IMAGE=$base" \
-    --label "org.opencontainers.image.version=$version" \
-    --label "org.opencontainers.image.revision=$revision" \
-    --label "org.opencontainers.image.base.name=$base" \
-    --label "org.opencontainers.image.base.digest=${base_digest##*@}" \
-    "$@" .
+# One instruction: without BuildKit each --label is a step, after which the engine looks through all files.
+{ cat "$dockerfile" && echo "LABEL $labels"; } |
+    docker build --file - --tag "$tag" --build-arg "BASE_IMAGE=$base" "$@" .
 say "$tag is ready"
 if [ -n "$previous" ] && [ "$previous" != "$(docker image inspect --format '{{.Id}}' "$tag")" ]; then
     docker image rm "$previous" >/dev/null 2>&1 || say "the one before, $previous, is in use and stays"

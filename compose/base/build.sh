@@ -66,6 +66,17 @@ deb $mirror $suite main
 deb $mirror $suite-updates main
 deb $security $suite-security main
 SOURCES
+# As in Debian's slim images: of documentation the licences stay. An engine without BuildKit looks through all files
+# after each step of each image that is built on this one.
+cat >"$root/etc/dpkg/dpkg.cfg.d/docker" <<EXCLUDES
+path-exclude=/usr/share/doc/*
+path-include=/usr/share/doc/*/copyright
+path-exclude=/usr/share/locale/*
+path-exclude=/usr/share/man/*
+EXCLUDES
+find "$root/usr/share/doc" ! -type d ! -name copyright -delete
+find "$root/usr/share/locale" "$root/usr/share/man" ! -type d -delete
+find "$root/usr/share/doc" "$root/usr/share/locale" "$root/usr/share/man" -mindepth 1 -type d -empty -delete
 # No package starts a service while an image is built.
 printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d"
 chmod 0755 "$root/usr/sbin/policy-rc.d"

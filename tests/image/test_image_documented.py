@@ -24,7 +24,8 @@ def run_as_documented(engine: Engine, line: str, network: str, *options: str) ->
     words = shlex.split(line.replace("runqy-appliance:dev", IMAGE))
     assert words[:2] == ["docker", "run"]
     # Kept after its end, so that its exit status can be read; the engine's sweep removes it.
-    return engine.start(f"--network={network}", *options, *(word for word in words[2:] if word != "--rm"))
+    rest = [word for word in words[2:] if word != "--rm"]
+    return engine.start(f"--network={network}", *options, *rest, probed=True)
 
 
 @pytest.mark.parametrize(

@@ -123,6 +123,7 @@ def test_health_goes_from_starting_to_healthy_and_unhealthy_when_degraded(
         "--health-interval=1s",
         "--health-retries=1",
         image,
+        probed=True,
     )
     seen = [health_of(engine, container)]
 

@@ -298,7 +298,7 @@ def test_a_release_names_its_base_by_a_digest_or_is_not_built(tmp_path: Path) ->
     assert re.fullmatch(r"|sha256:[0-9a-f]{64}", _plain(variables["BASE_DIGEST"]["default"]))
     # The check is the Dockerfile's own, in whatever way it is built.
     (check,) = re.findall(
-        r"^RUN (case .*?esac)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE | re.DOTALL
+        r"^RUN (case .*?esac) \\$", (ROOT / "Dockerfile").read_text(), re.MULTILINE | re.DOTALL
     )
     for pinned, base, status in (
         ("true", "python:3.12", 1),
