@@ -65,7 +65,8 @@ harness-image: system ## Build runqy-harness:dev, which serves a worker in conta
 image-test: venv system ## Tests of the image, with a Docker engine
 	$(PYTEST) tests/image
 
-test: lint types layers system ## Everything: lint, types, layers, all tests (LANES=6 side by side)
+test: venv ## Everything: lint, types, layers, all tests (LANES=6 side by side)
+	@$(MAKE) --no-print-directory --output-sync=target --jobs=4 types lint layers system
 	@$(BIN)/python .ci/lanes.py
 
 # SEED empty is any seed: a run that fails says which it was.

@@ -24,17 +24,17 @@ _NAMED = f"mark.{TOGETHER}"
 #: Files that take long, the longest first, so that none is begun when the others are done; then all others.
 LONG = (
     f"{TOGETHER} tests/e2e",
+    # These wait for the image that the first ones make: a lane that waits costs nothing, beginning late does.
+    f"{TOGETHER} *",
     "tests/e2e/test_scenarios.py",
-    "tests/contract/test_model.py",
     "tests/chaos/*",
     "tests/integration/test_deployment_environment.py",
     "tests/documentation/test_session.py",
     "tests/integration/test_supervision.py",
-    # These want the image that the first ones make.
-    f"{TOGETHER} *",
     "tests/integration/test_[rw]*.py",
     "tests/integration/test_demo.py",
     "tests/integration/*",
+    "tests/contract/test_model.py",
     "tests/process/*",
     "tests/contract/*",
 )
