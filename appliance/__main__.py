@@ -1,4 +1,4 @@
-"""The program's entry: patches the standard library for gevent, then hands over to the command line.
+"""The program's entry: has the standard library patched for gevent, then hands over to the command line.
 
 Only the worker itself needs gevent. Parsing the command line first is safe because
 :mod:`appliance.cli` imports nothing that gevent patches, and lets the other commands start fast.
@@ -9,7 +9,7 @@ import signal
 import sys
 from pathlib import Path
 
-from appliance import cli
+from appliance import cli, patching
 from appliance.exits import Exit
 
 #: The commands that talk to Redis.
@@ -41,7 +41,7 @@ def main() -> int:
         # The others would end or suspend us; the kernel keeps them until the worker listens.
         signal.pthread_sigmask(signal.SIG_BLOCK, _DEFERRED)
     if options.command in _ON_GEVENT:
-        if problem := _patch():
+        if problem := patching.patch():
             print(f"configuration: 1 problem\n  {problem}", file=sys.stderr, flush=True)
             # At once: the interpreter's own end goes through gevent, too, and fails once more.
             os._exit(Exit.CONFIGURATION)
@@ -49,38 +49,6 @@ def main() -> int:
             # An import of it fails from now on, as where it is not installed.
             sys.modules[name] = None  # type: ignore[assignment]
     return cli.execute(options, os.environ, Path.cwd())
-
-
-def _patch() -> str:
-    """Have gevent patch the standard library; returns what is wrong with its settings, or nothing."""
-    from importlib import metadata  # noqa: PLC0415
-
-    from gevent import config, get_hub, monkey  # noqa: PLC0415
-
-    asked = metadata.entry_points
-    metadata.entry_points = _no_plugins  # type: ignore[assignment]
-    try:
-        monkey.patch_all()
-        # Now: the loop and the resolver are chosen when they are first used.
-        get_hub().resolver  # noqa: B018
-    except (ImportError, ValueError, TypeError) as exc:
-        named = [setting.environment_key for setting in config.settings.values()]
-        given = ", ".join(f"{name}={os.environ[name]!r}" for name in named if os.environ.get(name))
-        if not given:
-            raise
-        return f"{given}: gevent cannot be set up like this ({exc}): correct it, or do not set it"
-    finally:
-        metadata.entry_points = asked
-    return ""
-
-
-def _no_plugins(**_: str) -> tuple[()]:
-    """What is installed beside us has no say in what is patched.
-
-    gevent would ask, and for each module once more read what every installed package says of itself: a tenth
-    of a worker's start where there are a hundred of them.
-    """
-    return ()
 
 
 if __name__ == "__main__":

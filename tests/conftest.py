@@ -1,14 +1,15 @@
 """Patches the standard library as ``python -m appliance`` does, before anything else is imported."""
 
-from gevent import monkey
+from appliance import patching
 
-monkey.patch_all()
+if problem := patching.patch():
+    raise RuntimeError(problem)
 
-import os  # noqa: E402
-from collections.abc import Generator  # noqa: E402
+import os
+from collections.abc import Generator
 
-import hypothesis  # noqa: E402
-import pytest  # noqa: E402
+import hypothesis
+import pytest
 
 # An example that takes long says that the machine is busy, not that the code is wrong.
 hypothesis.settings.register_profile("busy machine", deadline=None)

@@ -130,6 +130,3 @@ class InputPipe:
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             os.close(descriptor)
-            # gevent's close takes place when the loop turns next, and an idle loop has no reason to: the
-            # process would learn of the end of its input seconds later. A timer is a reason.
-            gevent.spawn_later(0, lambda: None)

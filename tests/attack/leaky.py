@@ -3,9 +3,9 @@
 import os
 import sys
 
-from gevent import monkey
+from appliance import patching
 
-monkey.patch_all()
+patching.patch()
 
 from appliance import __main__ as program  # noqa: E402
 from appliance.observe import recent, redaction  # noqa: E402

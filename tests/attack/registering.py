@@ -9,9 +9,9 @@ import random
 import sys
 import time
 
-from gevent import monkey
+from appliance import patching
 
-monkey.patch_all()
+patching.patch()
 
 import gevent  # noqa: E402
 import structlog  # noqa: E402

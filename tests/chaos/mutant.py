@@ -6,9 +6,9 @@ What the checker is worth is what it catches; each of these is something a worke
 import os
 import sys
 
-from gevent import monkey
+from appliance import patching
 
-monkey.patch_all()
+patching.patch()
 
 from appliance import __main__ as program  # noqa: E402
 from appliance.dispatch.dispatcher import Dispatcher  # noqa: E402

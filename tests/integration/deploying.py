@@ -34,7 +34,7 @@ _PROGRAMS = ("git", "sh", "env", "ssh")
 _MACHINES_PATH = os.environ["PATH"]
 #: The same as a program: where to, which URL, whether only code.
 _PROGRAM = """
-import gevent.monkey; gevent.monkey.patch_all()
+from appliance import patching; patching.patch()
 import sys
 from pathlib import Path
 from appliance.clock import SystemClock

@@ -145,7 +145,7 @@ def test_a_failed_run_is_an_error_in_its_spans_and_each_attempt_has_its_own(worl
 
 
 FORKS = """
-from gevent import monkey; monkey.patch_all()
+from appliance import patching; patching.patch()
 import os, gevent, random
 from gevent.subprocess import Popen
 from appliance.clock import SystemClock

@@ -256,7 +256,7 @@ def test_code_that_cannot_be_deployed_ends_the_worker_with_its_status(world: Wor
 def test_a_loop_that_ends_by_a_defect_ends_the_worker_visibly(world: World) -> None:
     world.serve("raw_echo")
     defect = (
-        "from gevent import monkey; monkey.patch_all()\n"
+        "from appliance import patching; patching.patch()\n"
         "from appliance.loops.leases import Leases\n"
         "def tick(self): raise ZeroDivisionError('planted')\n"
         "Leases.tick = tick\n"

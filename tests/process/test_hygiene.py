@@ -1,13 +1,16 @@
 """What a process leaves behind: no descendant, no zombie, no descriptor, no orphan."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
 
+import gevent
 import psutil
 import pytest
 
@@ -119,7 +122,7 @@ def test_a_grandchild_in_disguise_that_goes_on_printing_cannot_hold_up_the_exit_
 
 def test_a_killed_worker_takes_its_process_along(bench: Bench, tmp_path: Path) -> None:
     (tmp_path / "worker.py").write_text(
-        "from gevent import monkey; monkey.patch_all()\n"
+        "from appliance import patching; patching.patch()\n"
         "import gevent, sys\n"
         "from pathlib import Path\n"
         "from tests.process.bench import Bench\n"
@@ -152,6 +155,22 @@ def test_a_killed_worker_takes_its_process_along(bench: Bench, tmp_path: Path) -
 
 
 @pytest.mark.timeout(300)
+def test_what_a_thread_of_the_pool_closes_is_closed_at_once(tmp_path: Path) -> None:
+    (tmp_path / "tree" / "folder").mkdir(parents=True)
+
+    def left_open() -> int:
+        # From a wait on the thread has a loop, which turns in that wait only: nothing may be left to it.
+        threading.Event().wait(0.001)
+        before = psutil.Process().num_fds()
+        for _ in range(50):
+            os.close(os.open(tmp_path, os.O_PATH))
+        # It opens folders, too, by the standard library's own code.
+        shutil.rmtree(tmp_path / "tree")
+        return psutil.Process().num_fds() - before
+
+    assert gevent.get_hub().threadpool.apply(left_open) <= 0
+
+
 @pytest.mark.timeout(300)
 def test_hundreds_of_restarts_leave_no_descriptor_and_no_zombie_behind(bench: Bench) -> None:
     # A shell, because ten of them start in the time of a Python.
