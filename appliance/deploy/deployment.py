@@ -263,5 +263,8 @@ def _base_python() -> Path:
         for line in Path(sys.prefix, "pyvenv.cfg").read_text(encoding="utf-8").splitlines():
             name, _, value = line.partition("=")
             if name.strip() == "home":
-                return Path(value.strip(), base.name)
+                # Debian, for one, has no program that is called python.
+                names = (base.name, f"python{sys.version_info[0]}.{sys.version_info[1]}", "python3")
+                found = (Path(value.strip(), name) for name in names)
+                return next((path for path in found if path.exists()), base)
     return base

@@ -319,18 +319,23 @@ def test_commands_that_only_look_do_not_warn_of_how_a_worker_would_stop(tmp_path
 
 def test_the_base_python_is_found_with_pythonhome_set(tmp_path: Path) -> None:
     """Else environments of task code were made from the worker's own."""
+    # given a Python as Debian's, by its version's name only
+    home = tmp_path / "bin"
+    home.mkdir()
+    base = home / f"python{sys.version_info[0]}.{sys.version_info[1]}"
+    base.symlink_to(Path(getattr(sys, "_base_executable", sys.executable)).resolve())
+    subprocess.run([base, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True, timeout=60)
+
+    # when, then
     script = "from appliance.deploy.deployment import _base_python; print(_base_python().resolve())"
-    bases = [
-        subprocess.run(
-            [sys.executable, "-c", script],
-            cwd=Path(__file__).parents[2],
-            env={"PATH": os.environ["PATH"], **home},
+    ours = os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, sys.path)])
+    for settings in ({}, {"PYTHONHOME": sys.base_prefix}):
+        found = subprocess.run(
+            [tmp_path / "venv" / "bin" / "python", "-c", script],
+            env={"PATH": os.environ["PATH"], "PYTHONPATH": ours, **settings},
             capture_output=True,
             text=True,
             check=True,
             timeout=60,
         ).stdout
-        for home in ({}, {"PYTHONHOME": sys.base_prefix})
-    ]
-
-    assert bases[0] == bases[1]
+        assert found == f"{base.resolve()}\n", settings
