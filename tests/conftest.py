@@ -5,11 +5,14 @@ from appliance import patching
 if problem := patching.patch():
     raise RuntimeError(problem)
 
+import contextlib
 import os
 from collections.abc import Generator
 
 import hypothesis
 import pytest
+
+from harness.sandbox.redis import NoTls
 
 # An example that takes long says that the machine is busy, not that the code is wrong.
 hypothesis.settings.register_profile("busy machine", deadline=None)
@@ -22,6 +25,28 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith("RUNQY_"):
             monkeypatch.delenv(name)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup() -> Generator[None]:
+    """What needs a Redis with TLS is left out, and says so, where the only Redis has none."""
+    with _without_tls_left_out():
+        yield
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Generator[None]:
+    """As :func:`pytest_runtest_setup`, of a Redis that the test itself starts."""
+    with _without_tls_left_out():
+        yield
+
+
+@contextlib.contextmanager
+def _without_tls_left_out() -> Generator[None]:
+    try:
+        yield
+    except NoTls as exc:
+        pytest.skip(str(exc))
 
 
 @pytest.hookimpl(tryfirst=True)

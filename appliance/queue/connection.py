@@ -5,6 +5,7 @@ pipeline objects stay out, because their cost per command is what a fast worker 
 does its TLS (:mod:`appliance.queue.tls` says why).
 """
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -44,6 +45,10 @@ _PASSING_CODES = (
     "BUSY",
     "UNBLOCKED",
 )
+#: What Redis before 7 makes of an error that a script ran into: which script, which line, and its own words.
+_IN_A_SCRIPT = re.compile(
+    r"(?:Error running script \(call to (\w+)\): )?(?:@user_script: ?(\d+): )+-?(.+)", re.DOTALL
+)
 #: Commands that are shorter than this together go out as one piece; more is not copied once again.
 _ONE_PIECE_BYTES = 1024 * 1024
 #: Of up to 64 kB each.
@@ -78,6 +83,17 @@ def check(reply: Any) -> Any:
     if unavailable(reply):
         raise QueueUnavailable(f"Redis cannot serve now: {reply}") from reply
     raise QueueRejected(f"Redis refused a command: {reply}") from reply
+
+
+def _unwrapped(reply: exceptions.ResponseError) -> exceptions.ResponseError:
+    """The same error as Redis from 7 on says it: by its code a replica is told from a mistake in a script."""
+    found = _IN_A_SCRIPT.match(str(reply))
+    if found is None:
+        return reply
+    script, line, words = found.groups()
+    where = f"script: {script}, on @user_script:{line}." if script else f"on @user_script:{line}."
+    said = DefaultParser.parse_error(f"{words.strip()} {where}")  # type: ignore[no-untyped-call]
+    return said if isinstance(said, exceptions.ResponseError) else reply
 
 
 def _packed(commands: Sequence[Command]) -> list[bytes]:
@@ -270,15 +286,15 @@ class Channel:
     def _read(self) -> Any:
         try:
             return self._connection.read_response()
-        except exceptions.ResponseError as reply:
-            # Redis 6.2 wraps what a script ran into in its own words.
+        except exceptions.ResponseError as wrapped:
+            reply = _unwrapped(wrapped)
             self.traffic.errors += not isinstance(reply, exceptions.NoScriptError)
             if self._locate is not None and isinstance(reply, exceptions.AskError):
                 self._astray = True
                 return NodeUnavailable(
                     f"{self._address} has not, or not all of, slot {reply.slot_id} any more"
                 )
-            self._astray |= isinstance(reply, exceptions.ReadOnlyError) or "READONLY" in str(reply)
+            self._astray |= isinstance(reply, exceptions.ReadOnlyError)
             return reply
 
     def _about(self, exc: Exception) -> str:

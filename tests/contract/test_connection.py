@@ -17,10 +17,17 @@ from appliance.queue.opening import open_connection
 from appliance.queue.replies import Ask, FenceReply
 from appliance.queue.scripts import Script
 from harness.sandbox.cluster import RedisCluster
+from harness.sandbox.redis import RedisServer
 from tests.contract import conftest
 from tests.contract.conftest import POLICY, PREFIX, QUEUE, seed
 
 RealSocket = get_original("socket", "socket")
+
+
+@pytest.fixture(params=["single", "embedded"])
+def server(request: pytest.FixtureRequest) -> RedisServer:
+    found: RedisServer = request.getfixturevalue(request.param)
+    return found
 
 
 def take_one(broker: Broker) -> Task:
@@ -59,6 +66,27 @@ def test_a_read_only_replica_is_trouble_that_passes(channel: Channel, db: redis.
             channel.call("SET", "a", "b")
     finally:
         channel.call("REPLICAOF", "NO", "ONE")
+
+
+@pytest.mark.parametrize("script", ["redis.call('SET', KEYS[1], 1)", "return redis.pcall('SET', KEYS[1], 1)"])
+def test_what_keeps_a_script_from_writing_for_now_is_trouble_that_passes(
+    channel: Channel, db: redis.Redis, script: str
+) -> None:
+    db.config_set("maxmemory", 1)
+    try:
+        with pytest.raises(QueueUnavailable, match="used memory"):
+            channel.call("EVAL", script, 1, "a")
+    finally:
+        db.config_set("maxmemory", 0)
+
+
+@pytest.mark.parametrize("script", ["redis.call('LPUSH', KEYS[1], 'x')", "return nothing.field"])
+def test_a_script_that_goes_wrong_is_rejected_with_where_it_did(
+    channel: Channel, db: redis.Redis, script: str
+) -> None:
+    db.set("text", "x")
+    with pytest.raises(QueueRejected, match=r"script: f?_?\w{40}, on @user_script:1\."):
+        channel.call("EVAL", script, 1, "text")
 
 
 @pytest.mark.leaves_unreadable("entries have a task", reason="an entry is enough to make forwarding write")

@@ -19,11 +19,9 @@ from tests.clock import HandClock
 from tests.contract.conftest import PREFIX, QUEUE, endpoint_of, seed
 
 
-@pytest.fixture(params=["one Redis", "cluster"])
+@pytest.fixture(params=["single", "embedded", "cluster"])
 def server(request: pytest.FixtureRequest) -> RedisServer | RedisCluster:
-    found: RedisServer | RedisCluster = request.getfixturevalue(
-        "single" if request.param == "one Redis" else "cluster"
-    )
+    found: RedisServer | RedisCluster = request.getfixturevalue(request.param)
     return found
 
 

@@ -1,7 +1,7 @@
 """Every transition of a task, on a real Redis: where it is afterwards and what its hash says.
 
-All of it twice, the second time on a cluster of three nodes, where a script may touch the keys of one slot
-only, and reverse lookups are elsewhere.
+All of it three times: on the oldest Redis as well, and on a cluster of three nodes, where a script may touch
+the keys of one slot only, and reverse lookups are elsewhere.
 """
 
 import time
@@ -23,10 +23,10 @@ from tests.contract import conftest
 from tests.contract.conftest import OUTLIVES_S, POLICY, PREFIX, QUEUE, seed
 
 
-@pytest.fixture(params=["one Redis", "cluster"])
+@pytest.fixture(params=["one Redis", "an old one", "cluster"])
 def server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> RedisServer | RedisCluster:
-    if request.param == "one Redis":
-        return request.getfixturevalue("single")
+    if request.param != "cluster":
+        return request.getfixturevalue("single" if request.param == "one Redis" else "embedded")
     cluster: RedisCluster = request.getfixturevalue("cluster")
     if conftest.holds_to_one_slot(cluster):
         conftest.change_scripts(monkeypatch, lambda source: conftest.ONE_SLOT + source)

