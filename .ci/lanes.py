@@ -7,10 +7,12 @@ pytest run, because its tests share what is made once per run. What each lane pr
 """
 
 import collections
+import contextlib
 import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -30,6 +32,10 @@ LEFT_OUT = {"PYTHONDONTWRITEBYTECODE"}
 NO_TESTS = 5
 #: Seconds between looks at the lanes, and between two lines on how far they are.
 LOOK_EVERY_S, SAY_EVERY_S = 0.5, 15.0
+#: Seconds in which a lane that is interrupted takes down what its tests have started: containers, servers.
+TAKE_DOWN_S = 60.0
+#: What a shell makes of a program that was interrupted.
+INTERRUPTED = 128 + signal.SIGINT
 #: How much of a failed test's report is shown here, the end of a worker's log included; all of it is in the
 #: lane's file.
 SHOWN_LINES = 100
@@ -70,6 +76,8 @@ class Lane:
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
                 env={name: value for name, value in os.environ.items() if name not in LEFT_OUT},
+                # Out of reach of a terminal's Ctrl-C, which is for us: we pass it on, once.
+                process_group=0,
             )
 
     @property
@@ -83,9 +91,18 @@ class Lane:
         found = re.findall(r"^tests/\S+\.py", self.log.read_text(errors="replace"), re.MULTILINE)
         return Path(found[-1]).stem if found else "…"
 
-    def end(self) -> None:
-        """Ask it to end, and wait."""
-        self._process.terminate()
+    def interrupt(self) -> None:
+        """Have it take down what its tests have started, and end; nothing where it has ended."""
+        self._process.send_signal(signal.SIGINT)
+
+    def wait(self, timeout_s: float) -> None:
+        """Wait for its end for as long as that."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout_s)
+
+    def kill(self) -> None:
+        """End it where it has not ended."""
+        self._process.kill()
         self._process.wait()
 
     def cases(self) -> list[Case]:
@@ -102,16 +119,23 @@ class Lane:
 
 def main(arguments: Sequence[str]) -> int:
     """Returns 0 where every lane passed."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     shutil.rmtree(OUTPUT, ignore_errors=True)
     notes = OUTPUT / "taken"
     notes.mkdir(parents=True)
     began_s = time.monotonic()
     lanes = [Lane(number, notes, arguments) for number in range(1, LANES + 1)]
+    interrupted = False
     try:
         _watch(lanes)
+    except KeyboardInterrupt:
+        interrupted = True
+        print("interrupted: waiting for the lanes to take down what they have started", flush=True)
     finally:
-        for lane in lanes:
-            lane.end()
+        _end(lanes)
+    if interrupted:
+        print(f" interrupted after {time.monotonic() - began_s:.2f}s ".center(80, "="))
+        return INTERRUPTED
     cases = [case for lane in lanes for case in lane.cases()]
     print("\n".join(summary(cases)))
     counts = collections.Counter(case.kind for case in cases)
@@ -146,6 +170,19 @@ def _watch(lanes: Sequence[Lane]) -> None:
         if running and time.monotonic() >= said_s + SAY_EVERY_S:
             said_s = time.monotonic()
             print(f"  … {', '.join(lane.at for lane in running)}", flush=True)
+
+
+def _end(lanes: Sequence[Lane]) -> None:
+    for lane in lanes:
+        lane.interrupt()
+    until_s = time.monotonic() + TAKE_DOWN_S
+    try:
+        for lane in lanes:
+            lane.wait(max(0.0, until_s - time.monotonic()))
+    finally:
+        # Who interrupts once more does not want to wait.
+        for lane in lanes:
+            lane.kill()
 
 
 def _last_line(log: Path) -> str:

@@ -1,11 +1,14 @@
 """The runner of all tests: its last lines say what failed and how to run that again alone."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from harness import wait
 
 RUNNER = Path(__file__).parents[2] / ".ci" / "lanes.py"
 #: Notes who ran it.
@@ -45,20 +48,26 @@ def world():
 }
 
 
-def _run(folder: Path, files: dict[str, str], lanes: int = 2) -> "subprocess.CompletedProcess[str]":
+def _begin(folder: Path, files: dict[str, str], lanes: int = 2) -> "subprocess.Popen[str]":
     for name, text in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    command = [sys.executable, str(RUNNER)]
-    return subprocess.run(
-        command,
+    return subprocess.Popen(
+        [sys.executable, str(RUNNER)],
         cwd=folder,
         env=os.environ | {"LANES": str(lanes)},
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        check=False,
+        start_new_session=True,
     )
+
+
+def _run(folder: Path, files: dict[str, str], lanes: int = 2) -> "subprocess.CompletedProcess[str]":
+    with _begin(folder, files, lanes) as process:
+        out, err = process.communicate()
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
 @pytest.fixture(scope="module")
@@ -140,6 +149,28 @@ def test_what_failed_shows_how_its_workers_log_ends_and_where_all_of_it_is(
 
 def test_what_was_left_out_is_said_with_its_reason(run: "subprocess.CompletedProcess[str]") -> None:
     assert "SKIPPED tests/process/test_c.py::test_left_out: no engine" in run.stdout
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_takes_down_what_its_tests_have_started(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    lasting = (
+        "import pathlib, pytest, time\n\n@pytest.fixture\ndef server():\n    pathlib.Path({0!r}).touch()\n"
+        "    yield\n    time.sleep(0.2)\n    pathlib.Path({0!r}).unlink()\n\n"
+        "def test_it(server): time.sleep(100)\n"
+    )
+    started = tmp_path / "started"
+    with _begin(tmp_path, {"tests/unit/test_a.py": lasting.format(str(started))}) as run:
+        wait.until(started.exists, 60, "the test to be under way")
+
+        # As a terminal does it: to the whole group.
+        os.killpg(run.pid, number)
+
+        out, _ = run.communicate(timeout=60)
+    assert not started.exists()
+    assert run.returncode == 130
+    assert " interrupted after " in out.splitlines()[-1]
 
 
 def test_a_lane_that_does_not_come_to_its_end_is_an_error(tmp_path: Path) -> None:
