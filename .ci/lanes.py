@@ -34,6 +34,8 @@ NO_TESTS = 5
 LOOK_EVERY_S, SAY_EVERY_S = 0.5, 15.0
 #: Seconds in which a lane that is interrupted takes down what its tests have started: containers, servers.
 TAKE_DOWN_S = 60.0
+#: What asks for an end, beside Ctrl-C.
+ENDINGS = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 #: What a shell makes of a program that was interrupted.
 INTERRUPTED = 128 + signal.SIGINT
 #: How much of a failed test's report is shown here, the end of a worker's log included; all of it is in the
@@ -77,7 +79,7 @@ class Lane:
                 stdin=subprocess.DEVNULL,
                 env={name: value for name, value in os.environ.items() if name not in LEFT_OUT},
                 # Out of reach of a terminal's Ctrl-C, which is for us: we pass it on, once.
-                process_group=0,
+                start_new_session=True,
             )
 
     @property
@@ -119,14 +121,16 @@ class Lane:
 
 def main(arguments: Sequence[str]) -> int:
     """Returns 0 where every lane passed."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, *ENDINGS):
+        signal.signal(number, _interrupt)
     shutil.rmtree(OUTPUT, ignore_errors=True)
     notes = OUTPUT / "taken"
     notes.mkdir(parents=True)
     began_s = time.monotonic()
-    lanes = [Lane(number, notes, arguments) for number in range(1, LANES + 1)]
+    lanes: list[Lane] = []
     interrupted = False
     try:
+        lanes += (Lane(number, notes, arguments) for number in range(1, LANES + 1))
         _watch(lanes)
     except KeyboardInterrupt:
         interrupted = True
@@ -172,15 +176,25 @@ def _watch(lanes: Sequence[Lane]) -> None:
             print(f"  … {', '.join(lane.at for lane in running)}", flush=True)
 
 
+def _interrupt(*_: object) -> None:
+    # A request to end often comes twice: from who sends it to the whole group, and from make, which passes it
+    # on. Who does not want to wait any longer presses Ctrl-C once more.
+    for number in ENDINGS:
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
 def _end(lanes: Sequence[Lane]) -> None:
-    for lane in lanes:
-        lane.interrupt()
     until_s = time.monotonic() + TAKE_DOWN_S
     try:
         for lane in lanes:
+            lane.interrupt()
+        for lane in lanes:
             lane.wait(max(0.0, until_s - time.monotonic()))
+    except KeyboardInterrupt:
+        print("interrupted once more: what the lanes have started may stay behind", flush=True)
     finally:
-        # Who interrupts once more does not want to wait.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         for lane in lanes:
             lane.kill()
 

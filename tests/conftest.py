@@ -46,6 +46,8 @@ def _without_tls_left_out() -> Generator[None]:
     try:
         yield
     except NoTls as exc:
+        if os.environ.get("CI"):
+            raise
         pytest.skip(str(exc))
 
 

@@ -260,11 +260,10 @@ def _base_python() -> Path:
     if not os.environ.get("PYTHONHOME") or base.parent.parent != Path(sys.prefix):
         return base
     with suppress(OSError):
-        for line in Path(sys.prefix, "pyvenv.cfg").read_text(encoding="utf-8").splitlines():
-            name, _, value = line.partition("=")
-            if name.strip() == "home":
-                # Debian, for one, has no program that is called python.
-                names = (base.name, f"python{sys.version_info[0]}.{sys.version_info[1]}", "python3")
-                found = (Path(value.strip(), name) for name in names)
-                return next((path for path in found if path.exists()), base)
+        lines = Path(sys.prefix, "pyvenv.cfg").read_text(encoding="utf-8").splitlines()
+        said = {name.strip(): value.strip() for name, _, value in (line.partition("=") for line in lines)}
+        # uv does not say which program it was, only where; and Debian has none that is called python.
+        names = (f"python{sys.version_info[0]}.{sys.version_info[1]}", "python3", base.name)
+        places = [said.get("executable", ""), *(f"{said['home']}/{name}" for name in names if "home" in said)]
+        return next((Path(place) for place in places if place and Path(place).exists()), base)
     return base

@@ -47,7 +47,7 @@ _PASSING_CODES = (
 )
 #: What Redis before 7 makes of an error that a script ran into: which script, which line, and its own words.
 _IN_A_SCRIPT = re.compile(
-    r"(?:Error running script \(call to (\w+)\): )?(?:@user_script: ?(\d+): )+-?(.+)", re.DOTALL
+    r"(?:Error running script \(call to (?:f_)?(\w+)\): )?(?:@user_script: ?(\d+): )+-?(.+)", re.DOTALL
 )
 #: Commands that are shorter than this together go out as one piece; more is not copied once again.
 _ONE_PIECE_BYTES = 1024 * 1024
@@ -92,7 +92,10 @@ def _unwrapped(reply: exceptions.ResponseError) -> exceptions.ResponseError:
         return reply
     script, line, words = found.groups()
     where = f"script: {script}, on @user_script:{line}." if script else f"on @user_script:{line}."
-    said = DefaultParser.parse_error(f"{words.strip()} {where}")  # type: ignore[no-untyped-call]
+    try:
+        said = DefaultParser.parse_error(f"{words.strip()} {where}")  # type: ignore[no-untyped-call]
+    except ValueError:  # one with parts, as MOVED, which no script runs into
+        return reply
     return said if isinstance(said, exceptions.ResponseError) else reply
 
 

@@ -42,11 +42,13 @@ def find_redis_server() -> Path:
 
     Raises :class:`RedisUnavailable` that says what to install.
     """
-    # In an environment that is active, the wheel's own is on PATH: an old one, and without TLS.
-    ours = Path(sys.prefix, "bin")
-    folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
-    others = os.pathsep.join(folder for folder in folders if Path(folder) != ours)
-    found = shutil.which("redis-server", path=others) or embedded_redis_server()
+    path = os.environ.get("PATH", os.defpath)
+    # An environment that is active has the wheel's on PATH: an old one, and without TLS.
+    ours = Path(sys.prefix, "bin") if sys.prefix != sys.base_prefix else None
+    others = os.pathsep.join(folder for folder in path.split(os.pathsep) if Path(folder) != ours)
+    found = (
+        shutil.which("redis-server", path=others) or embedded_redis_server() or shutil.which("redis-server")
+    )
     if found is None:
         raise RedisUnavailable(
             "no redis-server: install it (Debian: apt-get install redis-server; macOS: brew install redis) "
@@ -159,7 +161,7 @@ class RedisServer:
                 self._port = port
                 return self
             self.kill()
-            if self._tls and "'tls-" in self._tail():
+            if self._tls and re.search(r">>> 'tls-.*\nBad directive", self._tail()):
                 raise NoTls(f"{program} was built without TLS: install another (Debian: redis-server)")
             # Only a port of our own choice may be chosen again: another program was quicker.
             if self._port is not None or "Address already in use" not in self._tail():

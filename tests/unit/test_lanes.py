@@ -151,9 +151,14 @@ def test_what_was_left_out_is_said_with_its_reason(run: "subprocess.CompletedPro
     assert "SKIPPED tests/process/test_c.py::test_left_out: no engine" in run.stdout
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "numbers",
+    # Twice: from timeout, which signals the whole group, and from make, which passes it on.
+    [[signal.SIGINT], [signal.SIGTERM, signal.SIGTERM], [signal.SIGHUP]],
+    ids=lambda numbers: numbers[0].name,
+)
 def test_an_interrupted_run_takes_down_what_its_tests_have_started(
-    tmp_path: Path, number: signal.Signals
+    tmp_path: Path, numbers: list[signal.Signals]
 ) -> None:
     lasting = (
         "import pathlib, pytest, time\n\n@pytest.fixture\ndef server():\n    pathlib.Path({0!r}).touch()\n"
@@ -165,7 +170,8 @@ def test_an_interrupted_run_takes_down_what_its_tests_have_started(
         wait.until(started.exists, 60, "the test to be under way")
 
         # As a terminal does it: to the whole group.
-        os.killpg(run.pid, number)
+        for number in numbers:
+            os.killpg(run.pid, number)
 
         out, _ = run.communicate(timeout=60)
     assert not started.exists()

@@ -49,7 +49,8 @@ local function unless_misfit(...)
     for _, misfit in ipairs({'WRONGTYPE', 'not an integer', 'would overflow'}) do
         if string.find(err, misfit, 1, true) then return nil end
     end
-    error(err)
+    -- Once more, since Redis words what ends a script so that trouble that passes can be told from a mistake.
+    return redis.call(...)
 end
 
 -- The values of fields of a task's hash, and whether what stands at its key is something else than a hash.
