@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import psutil
 
+from harness import wait
 from harness.certify.hang import Hangs, TaskWatch
 from harness.queue import asynq
 from harness.sandbox import patience, tasks
@@ -36,7 +37,8 @@ MASK = "********"
 _SETTINGS = {
     **BRISK,
     "RUNQY_LOG_FORMAT": "json",
-    "RUNQY_LOG_LEVEL": "info",
+    # Where the end of every task is told, however many there are: see Bench.ended.
+    "RUNQY_LOG_LEVEL": "debug",
     "RUNQY_CONCURRENCY": "2",
     "RUNQY_PROCESS_STOP_GRACE": f"{GRACE_S}s",
     # A package index may be far away, and its trouble short.
@@ -50,6 +52,9 @@ LONGEST_S = 20.0
 #: So long a process that starts may do nothing at all.
 IDLE_S = 15.0
 _ENDED = frozenset({"completed", "archived"})
+#: The lines of its log that say so, and seconds until they are there.
+_ENDS = frozenset({"task.completed", "task.archived"})
+_LOGGED_S = 20.0
 
 
 @dataclass(frozen=True)
@@ -121,7 +126,10 @@ class Bench:
         return ids
 
     def ended(self, *ids: str) -> list[asynq.StoredTask]:
-        """Wait until these are completed or archived. Raises :class:`~.hang.Hangs` where one does not end."""
+        """Wait until these are completed or archived, and all the worker has to say of them is in its log.
+
+        Raises :class:`~.hang.Hangs` where one does not end.
+        """
         # In one_shot mode each attempt is a start as well.
         start_s = self.subject.queue.startup_timeout_secs if self.subject.one_shot else 0
         watch = TaskWatch(max(self.subject.longest_s, 5 * self.took_s) + start_s)
@@ -134,7 +142,14 @@ class Bench:
 
         what = "the task to end" if len(ids) == 1 else f"{len(ids)} tasks to end"
         self.until(all_ended, what, fatal=(Hangs,))
+        # The worker writes its log beside its work: what Redis knows may not be there so far. It is in order.
+        with contextlib.suppress(wait.TimedOut):
+            self.until(lambda: self._logged_ends() >= set(ids), "their ends to be logged", _LOGGED_S)
         return [self.task(task_id) for task_id in ids]
+
+    def _logged_ends(self) -> set[str]:
+        events = self.worker.log_events()
+        return {str(event.get("task_id")) for event in events if event.get("event") in _ENDS}
 
     def forget_unfinished(self) -> None:
         """Take what hangs out of the way of the checks to come: its tasks, and its process."""

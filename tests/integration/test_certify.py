@@ -2,6 +2,7 @@
 
 import json
 import signal
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from xml.etree import ElementTree
@@ -117,6 +118,26 @@ def test_bad_code_is_found_by_the_check_made_for_it(
     assert status == (1 if result == "fail" else 0), certify.said()
     assert seen in " ".join(certify.out.split())
     assert SECRET not in certify.said()
+
+
+def test_what_is_not_in_the_log_yet_is_waited_for(tmp_path: Path) -> None:
+    """The worker writes its log beside its work, and on a busy machine later than to Redis."""
+    slow = tmp_path / "slow.py"
+    slow.write_text(
+        "from appliance import patching; patching.patch()\n"
+        "from appliance.observe import stream\n"
+        "write = stream.LogStream._write\n"
+        "def late(self, chunk): stream._sleep(0.5); write(self, chunk)\n"
+        "stream.LogStream._write = late\n"
+        "from appliance.__main__ import main\n"
+        "raise SystemExit(main())\n"
+    )
+    arguments = ["--only", "stdout", "--json", str(tmp_path / "json"), "--worker", f"{sys.executable} {slow}"]
+
+    with program(tmp_path / "run", "certify", "--handler", "no_object_lines", *arguments) as certify:
+        finish(certify)
+
+    assert results(tmp_path)["stdout"] == "warn", certify.said()
 
 
 def code_of(folder: Path, files: Mapping[str, str]) -> str:
