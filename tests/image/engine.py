@@ -65,6 +65,12 @@ class Engine:
         parts = (self.docker("logs", "--tail", str(last), name) for name in names.split())
         return "\n".join(f"== {part.args[-1]}\n{part.stdout}{part.stderr}" for part in parts)
 
+    def remove_image(self, reference: str) -> None:
+        """Removes the images of that name, which may be a pattern."""
+        found = self.docker("image", "ls", "--quiet", "--filter", f"reference={reference}").stdout.split()
+        # Without what it was made of: another checkout's build may just be going on from there.
+        self.docker("image", "rm", "--no-prune", "--force", *set(found))
+
     def sweep(self) -> None:
         """Removes everything this session made, and nothing else."""
         containers = self.docker("ps", "--all", "--quiet", "--filter", f"label={self.label}").stdout.split()

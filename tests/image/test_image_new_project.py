@@ -43,7 +43,8 @@ def test_a_new_projects_image_is_tried_as_its_page_says(
         answer = json.loads(typed("docker compose exec "))
         log = typed("docker compose logs ")
     finally:
-        typed("docker compose down", " --volumes --rmi local")
+        typed("docker compose down", " --volumes")
+        engine.remove_image(f"{project}*")
 
     # then the code of the image answered, and the worker had not to be told where it is
     assert answer["result"] == {"words": 1, "longest": "Hello"}, log
@@ -62,7 +63,7 @@ def test_what_is_in_the_image_is_the_task_alone(engine: Engine, image: str, tmp_
     try:
         there = engine.run(name, "sh", "-c", "cd /app && find . -type f").stdout.split()
     finally:
-        engine.docker("image", "rm", name)
+        engine.remove_image(name)
 
     assert sorted(there) == ["./main.py", "./requirements.txt"]
 

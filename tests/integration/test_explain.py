@@ -73,7 +73,7 @@ def test_tasks_that_ended_or_wait_for_a_retry_say_so(world: World, serving: Work
 
 
 def test_running_and_waiting_tasks_say_where_they_are(world: World, serving: WorkerProcess) -> None:
-    (running, second, third) = world.seed(3, {"s": 60})
+    (running, second, third) = world.seed(3, {"s": 600})
     wait.until(lambda: asynq.where_is(world.db, QUEUE, running) == "active", 60, "the run", serving.tail)
     (beat,) = world.heartbeats()
 

@@ -100,13 +100,13 @@ class Bench:
         )
         self._submitted.append(task_id)
 
-    def outcome(self, task_id: str = "t1") -> Outcome:
+    def outcome(self, task_id: str = "t1", timeout_s: float = SOON_S) -> Outcome:
         """Wait for what becomes of a task."""
 
         def find() -> Outcome | None:
             return next((outcome for known, outcome in self.outcomes if known == task_id), None)
 
-        outcome = wait.until(find, SOON_S, f"the outcome of {task_id}", self.diagnose)
+        outcome = wait.until(find, timeout_s, f"the outcome of {task_id}", self.diagnose)
         assert outcome is not None
         return outcome
 
