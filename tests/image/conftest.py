@@ -3,6 +3,7 @@
 import fcntl
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,9 @@ from runqy_python import RunqyClient
 
 from tests.image.engine import HARNESS_IMAGE, IMAGE, ROOT, TAG, Engine
 from tests.image.tasks import make_client
+
+LOCK = ROOT / "build" / "image.lock"
+_MAKE = ("make", "--no-print-directory")
 
 
 @pytest.fixture(scope="session")
@@ -34,17 +38,22 @@ def engine() -> Iterator[Engine]:
     engine.sweep()
 
 
-def _make(target: str) -> None:
+@pytest.hookimpl
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What needs the harness's image comes last: it is built beside the others, see :func:`image`."""
+    items.sort(key=lambda item: "harness_image" in getattr(item, "fixturenames", ()))
+
+
+def make(target: str) -> None:
     """Builds with the Makefile, as people do; what it prints goes to pytest's captured output.
 
     One test run after the other: lanes side by side want the same image, and the first one makes it.
     """
-    lock = ROOT / "build" / "image.lock"
-    lock.parent.mkdir(exist_ok=True)
-    with lock.open("w") as held:
+    LOCK.parent.mkdir(exist_ok=True)
+    with LOCK.open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         done = subprocess.run(
-            ["make", "--no-print-directory", target],
+            [*_MAKE, target],
             cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -56,16 +65,23 @@ def _make(target: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def image(engine: Engine) -> str:
-    """The worker's image, as this checkout builds it."""
-    _make("image")
-    return IMAGE
+def image(engine: Engine) -> Iterator[str]:
+    """The worker's image, as this checkout builds it; the harness's is begun as soon as it is there."""
+    make("image")
+    # Who needs it waits for the lock, and builds what is still missing.
+    command = ["flock", str(LOCK), *_MAKE, "harness-image"]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    ) as ahead:
+        yield IMAGE
+        if ahead.poll() is None:
+            os.killpg(ahead.pid, signal.SIGTERM)
 
 
 @pytest.fixture(scope="session")
 def harness_image(engine: Engine) -> str:
     """The harness's image, as this checkout builds it."""
-    _make("harness-image")
+    make("harness-image")
     return HARNESS_IMAGE
 
 
