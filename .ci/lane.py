@@ -7,6 +7,7 @@ it and by no other (but for one with tests of the image beside others): reading 
 of a processor.
 """
 
+import contextlib
 import os
 import re
 import sys
@@ -66,7 +67,7 @@ class Taker:
             following = next(items, None)
             if self._to_give_way and item.get_closest_marker(TOGETHER) is None:
                 self._to_give_way = False
-                os.nice(GIVE_WAY)
+                _give_way()
             item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
             if session.shouldfail:
                 raise session.Failed(session.shouldfail)
@@ -96,6 +97,13 @@ class Taker:
                 ]
             session.testscollected += len(items)
             yield from items
+
+
+def _give_way() -> None:
+    os.nice(GIVE_WAY)
+    # Linux may share the machine among sessions first, and a lane is one of its own.
+    with contextlib.suppress(OSError):
+        Path("/proc/self/autogroup").write_text(str(GIVE_WAY))
 
 
 def _modules(session: pytest.Session, path: Path) -> Iterator[pytest.Module]:
