@@ -5,13 +5,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import docker
 import pytest
 
 from harness import wait
-from harness.sandbox.runtimes.docker import OWNER_LABEL, RUN_LABEL, DockerRuntime
+from harness.sandbox.runtimes.docker import OWNER_LABEL, RUN_LABEL, DockerRuntime, sweep_dead
 from harness.sandbox.runtimes.owner import is_dead, ours
 from harness.sandbox.runtimes.process import ProcessRuntime
 from harness.sandbox.runtimes.protocol import CannotRun, Runtime, Worker
@@ -181,29 +182,43 @@ def test_memory_is_limited_where_the_runtime_can(runtime: Runtime, make: Make) -
 # Clean-up at the engine --------------------------------------------------------------------------------
 
 
-@pytest.mark.image
-def test_what_a_killed_run_left_is_removed_by_the_next_one_and_a_living_runs_is_not(image: str) -> None:
+def left(run: str) -> list[str]:
+    ours = {"label": f"{RUN_LABEL}={run}"}
     engine = docker.DockerClient.from_env()
+    return [
+        *(each.name for each in engine.containers.list(all=True, filters=ours, ignore_removed=True)),
+        *(each.name for each in engine.networks.list(filters=ours)),
+    ]
 
-    def left(run: str) -> list[str]:
-        ours = {"label": f"{RUN_LABEL}={run}"}
-        return [
-            *(each.name for each in engine.containers.list(all=True, filters=ours, ignore_removed=True)),
-            *(each.name for each in engine.networks.list(filters=ours)),
-        ]
 
-    # given a run whose process is killed with a container up
+def killed_run(image: str, containers: int) -> str:
+    """A run whose process is killed with so many containers up."""
     script = (
         "import pathlib, sys, time\nfrom harness.sandbox.runtimes.docker import DockerRuntime\n"
         f"runtime = DockerRuntime({image!r}, ['sleep', '1000']).__enter__()\n"
-        "runtime.worker('w', {}, pathlib.Path('/nowhere')).start()\n"
+        f"for n in range({containers}): runtime.worker(f'w{{n}}', {{}}, pathlib.Path('/nowhere')).start()\n"
         "print(runtime.run_id, flush=True)\ntime.sleep(1000)\n"
     )
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         run = process.stdout.readline().strip()
         process.kill()
-    assert len(left(run)) == 2
+    assert len(left(run)) == containers + 1
+    return run
+
+
+@pytest.mark.image
+def test_runs_that_begin_at_once_remove_together_what_a_killed_one_left(image: str) -> None:
+    run = killed_run(image, 3)
+    engines = [docker.DockerClient.from_env() for _ in range(3)]
+    with ThreadPoolExecutor() as pool:
+        assert list(pool.map(sweep_dead, engines)) == [None] * 3
+    assert left(run) == []
+
+
+@pytest.mark.image
+def test_what_a_killed_run_left_is_removed_by_the_next_one_and_a_living_runs_is_not(image: str) -> None:
+    run = killed_run(image, 1)
     # when another run begins, while a third one is under way
     with DockerRuntime(image) as living, DockerRuntime(image):
         # then

@@ -11,6 +11,7 @@ import secrets
 import signal
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
+from http import HTTPStatus
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any, Self
@@ -294,7 +295,13 @@ def _remove(container: Any) -> None:
     with contextlib.suppress(NotFound):
         with contextlib.suppress(APIError):
             container.unpause()  # a paused one cannot be killed
-        container.remove(force=True, v=True)
+        try:
+            container.remove(force=True, v=True)
+        except APIError as exc:
+            if exc.status_code != HTTPStatus.CONFLICT:
+                raise
+            # Another run is at it. What belongs to the container can go when that is done.
+            container.wait(condition="removed", timeout=_ENGINE_TIMEOUT_S)
 
 
 def _labels(thing: Any) -> Mapping[str, str]:
