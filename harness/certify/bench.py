@@ -143,6 +143,7 @@ class Bench:
         what = "the task to end" if len(ids) == 1 else f"{len(ids)} tasks to end"
         self.until(all_ended, what, fatal=(Hangs,))
         # The worker writes its log beside its work: what Redis knows may not be there so far. It is in order.
+        # One that does not tell the end of each task is judged by what it has said by then.
         with contextlib.suppress(wait.TimedOut):
             self.until(lambda: self._logged_ends() >= set(ids), "their ends to be logged", _LOGGED_S)
         return [self.task(task_id) for task_id in ids]

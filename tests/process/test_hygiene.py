@@ -18,6 +18,7 @@ from appliance.process import autopsy, kin, launch, output_pipes
 from appliance.process.mark import Mark
 from appliance.process.outcome import Crashed, Succeeded
 from harness import wait
+from tests.machine import gone
 from tests.process.bench import PATIENT, SOON_S, Bench
 
 #: Starts a grandchild in a way the test says, waits until it runs, then gets ready and serves one task.
@@ -66,10 +67,6 @@ def parent(start: str, body: str = SLEEP) -> str:
 
 def grandchild(bench: Bench) -> psutil.Process:
     return psutil.Process(int((bench.folder / "grandchild.pid").read_text()))
-
-
-def gone(process: psutil.Process) -> bool:
-    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
 
 
 @pytest.mark.parametrize(
@@ -154,7 +151,6 @@ def test_a_killed_worker_takes_its_process_along(bench: Bench, tmp_path: Path) -
     wait.until(lambda: gone(orphan), SOON_S, "the process to die with its worker")
 
 
-@pytest.mark.timeout(300)
 def test_what_a_thread_of_the_pool_closes_is_closed_at_once(tmp_path: Path) -> None:
     (tmp_path / "tree" / "folder").mkdir(parents=True)
 

@@ -49,7 +49,7 @@ local function unless_misfit(...)
     for _, misfit in ipairs({'WRONGTYPE', 'not an integer', 'would overflow'}) do
         if string.find(err, misfit, 1, true) then return nil end
     end
-    -- Once more, since Redis words what ends a script so that trouble that passes can be told from a mistake.
+    -- Once more: from what Redis itself ends a script with, being unavailable can be told from a mistake.
     return redis.call(...)
 end
 
