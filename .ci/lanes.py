@@ -121,8 +121,11 @@ class Lane:
 
 def main(arguments: Sequence[str]) -> int:
     """Returns 0 where every lane passed."""
-    for number in (signal.SIGINT, *ENDINGS):
-        signal.signal(number, _interrupt)
+    signal.signal(signal.SIGINT, _interrupt)
+    for number in ENDINGS:
+        # Under nohup a hangup is to be nothing.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _interrupt)
     shutil.rmtree(OUTPUT, ignore_errors=True)
     notes = OUTPUT / "taken"
     notes.mkdir(parents=True)

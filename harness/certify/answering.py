@@ -43,7 +43,7 @@ def result(bench: Bench) -> Finding:
     for payload in bench.subject.payloads:
         begun_s = time.monotonic()
         (task,) = bench.ended(*bench.send(payload))
-        bench.took_s = max(time.monotonic() - begun_s, bench.took_s)
+        bench.took_s = max(bench.ended_s - begun_s, bench.took_s)
         if task.state != "completed":
             return _no_result(bench, task, payload)
     count = len(bench.subject.payloads)

@@ -53,7 +53,7 @@ LONGEST_S = 20.0
 IDLE_S = 15.0
 _ENDED = frozenset({"completed", "archived"})
 #: The lines of its log that say so, and seconds until they are there.
-_ENDS = frozenset({"task.completed", "task.archived"})
+_ENDS = frozenset({"task.completed", "task.archived", "task.undecodable", "task.too_large"})
 _LOGGED_S = 20.0
 
 
@@ -86,11 +86,15 @@ class Subject:
 
 @dataclass
 class Bench:
-    """``stack`` is entered already. ``took_s`` is how long the author's slowest payload took."""
+    """``stack`` is entered already. ``took_s`` is how long the author's slowest payload took.
+
+    ``ended_s`` is when the tasks that were waited for last had ended, by the monotonic clock.
+    """
 
     stack: Stack
     subject: Subject
     took_s: float = 0.0
+    ended_s: float = 0.0
     sent: list[str] = field(default_factory=list)
 
     @property
@@ -126,7 +130,7 @@ class Bench:
         return ids
 
     def ended(self, *ids: str) -> list[asynq.StoredTask]:
-        """Wait until these are completed or archived, and all the worker has to say of them is in its log.
+        """Wait until these are completed or archived, and a while for the worker to say so in its log.
 
         Raises :class:`~.hang.Hangs` where one does not end.
         """
@@ -142,6 +146,7 @@ class Bench:
 
         what = "the task to end" if len(ids) == 1 else f"{len(ids)} tasks to end"
         self.until(all_ended, what, fatal=(Hangs,))
+        self.ended_s = time.monotonic()
         # The worker writes its log beside its work: what Redis knows may not be there so far. It is in order.
         # One that does not tell the end of each task is judged by what it has said by then.
         with contextlib.suppress(wait.TimedOut):
@@ -193,7 +198,7 @@ class Bench:
     def pid(self) -> int:
         """Of the task process that works, or is ready to; 0 where there is none."""
         if self.subject.one_shot:
-            # It is in no log; but then the worker has no other processes, and it came before its own.
+            # Its log is late; but then the worker has no other processes, and it came before its own.
             return min(self.worker.children(), default=0)
         return pid_in(self.worker.log_events())
 

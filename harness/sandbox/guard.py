@@ -25,7 +25,7 @@ os.execvpe(sys.argv[2], sys.argv[2:], os.environ)
 _SETPRIV = ("setpriv", "--pdeathsig", "KILL")
 _CHECK = '[ "$PPID" = "$1" ] || exit 125; shift; exec "$@"'
 #: What a shell adds to the environment of what it becomes.
-_SHELLS = ("PWD", "OLDPWD", "SHLVL")
+_SHELLS = ("PWD", "OLDPWD")
 
 
 def bound_to_us(command: Sequence[str], environment: Mapping[str, str] | None = None) -> list[str]:

@@ -162,7 +162,7 @@ def test_an_interrupted_run_takes_down_what_its_tests_have_started(
 ) -> None:
     lasting = (
         "import pathlib, pytest, time\n\n@pytest.fixture\ndef server():\n    pathlib.Path({0!r}).touch()\n"
-        "    yield\n    time.sleep(0.2)\n    pathlib.Path({0!r}).unlink()\n\n"
+        "    yield\n    time.sleep(1)\n    pathlib.Path({0!r}).unlink()\n\n"
         "def test_it(server): time.sleep(100)\n"
     )
     started = tmp_path / "started"
@@ -170,7 +170,13 @@ def test_an_interrupted_run_takes_down_what_its_tests_have_started(
         wait.until(started.exists, 60, "the test to be under way")
 
         # As a terminal does it: to the whole group.
-        for number in numbers:
+        first, *more = numbers
+        os.killpg(run.pid, first)
+        for number in more:
+            # Not before the first has arrived: two that wait for a program are one.
+            assert run.stdout is not None
+            while "interrupted: " not in run.stdout.readline():
+                assert run.poll() is None
             os.killpg(run.pid, number)
 
         out, _ = run.communicate(timeout=60)

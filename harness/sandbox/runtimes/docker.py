@@ -298,10 +298,13 @@ def _remove(container: Any) -> None:
         try:
             container.remove(force=True, v=True)
         except APIError as exc:
-            if exc.status_code != HTTPStatus.CONFLICT:
+            if exc.status_code != HTTPStatus.CONFLICT or "already in progress" not in str(exc):
                 raise
             # Another run is at it. What belongs to the container can go when that is done.
-            container.wait(condition="removed", timeout=_ENGINE_TIMEOUT_S)
+            try:
+                container.wait(condition="removed", timeout=_ENGINE_TIMEOUT_S)
+            except requests.RequestException:
+                raise exc from None
 
 
 def _labels(thing: Any) -> Mapping[str, str]:
