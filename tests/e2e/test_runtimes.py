@@ -210,10 +210,11 @@ def killed_run(image: str, containers: int) -> str:
 
 @pytest.mark.image
 def test_runs_that_begin_at_once_remove_together_what_a_killed_one_left(image: str) -> None:
-    run = killed_run(image, 3)
-    engines = [docker.DockerClient.from_env() for _ in range(3)]
-    with ThreadPoolExecutor() as pool:
-        assert list(pool.map(sweep_dead, engines)) == [None] * 3
+    run = killed_run(image, 4)
+    # So many that one of them asks for a removal just as another's ends.
+    engines = [docker.DockerClient.from_env() for _ in range(6)]
+    with ThreadPoolExecutor(len(engines)) as pool:
+        assert list(pool.map(sweep_dead, engines)) == [None] * len(engines)
     assert left(run) == []
 
 

@@ -295,16 +295,27 @@ def _remove(container: Any) -> None:
     with contextlib.suppress(NotFound):
         with contextlib.suppress(APIError):
             container.unpause()  # a paused one cannot be killed
-        try:
-            container.remove(force=True, v=True)
-        except APIError as exc:
-            if exc.status_code != HTTPStatus.CONFLICT or "already in progress" not in str(exc):
-                raise
-            # Another run is at it. What belongs to the container can go when that is done.
-            try:
-                container.wait(condition="removed", timeout=_ENGINE_TIMEOUT_S)
-            except requests.RequestException:
-                raise exc from None
+        # What belongs to the container can go when it has gone, by whomever. The engine's own wait for a
+        # removal may miss it, and lasts for ever then.
+        wait.until(
+            lambda: _is_removed(container),
+            _ENGINE_TIMEOUT_S,
+            f"the engine to have removed {container.name}",
+            fatal=(APIError, requests.RequestException),
+        )
+
+
+def _is_removed(container: Any) -> bool:
+    """Remove it; false while the engine is at it for another run."""
+    try:
+        container.remove(force=True, v=True)
+    except NotFound:
+        return True
+    except APIError as exc:
+        if exc.status_code == HTTPStatus.CONFLICT and "already in progress" in str(exc):
+            return False
+        raise
+    return True
 
 
 def _labels(thing: Any) -> Mapping[str, str]:
