@@ -11,7 +11,7 @@ from harness.chaos.crew import Place
 from harness.chaos.plan import SUB_QUEUES
 from harness.evidence import ledger
 from harness.evidence.diary import Diary
-from harness.evidence.history import History, Rules, Run, Sent, Trouble
+from harness.evidence.history import STOOD_STILL, History, Rules, Run, Sent, Trouble
 from harness.queue import asynq
 from harness.queue.strict import reader
 
@@ -56,7 +56,10 @@ def history(
     diary: Path,
     secrets: Mapping[str, str],
 ) -> History:
-    """Everything. A trouble whose target is a place's number becomes one of each worker it fell upon."""
+    """Everything. A trouble whose target is a place's number becomes one of each worker it fell upon.
+
+    A Redis that stood still for half a lease (its disk, or the whole machine) is in trouble, too.
+    """
     book = ledger.read(redis_folder)
     lives = [life for place in places for life in place.lives]
     locks = [each.unique_key for each in sent if each.unique_key]
@@ -70,7 +73,10 @@ def history(
         sent=tuple(sent),
         runs=runs(diary),
         transitions=book.transitions,
-        troubles=[each for trouble in troubles for each in _of_workers(trouble, places)],
+        troubles=[
+            *(each for trouble in troubles for each in _of_workers(trouble, places)),
+            *(Trouble(STOOD_STILL, "redis", *pause) for pause in book.pauses if _matters(pause, rules)),
+        ],
         lives=lives,
         places={each.task_id: asynq.where_is(db, each.queue, each.task_id) for each in sent},
         misplaced=book.misplaced,
@@ -80,6 +86,11 @@ def history(
         secrets=secrets,
         texts=texts,
     )
+
+
+def _matters(pause: tuple[float, float], rules: Rules) -> bool:
+    began_s, ended_s = pause
+    return ended_s - began_s >= rules.lease_s / 2
 
 
 def _of_workers(trouble: Trouble, places: Sequence[Place]) -> Iterable[Trouble]:

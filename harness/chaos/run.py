@@ -17,6 +17,7 @@ from harness.chaos.world import SETTLE_S, RunOptions, World
 from harness.evidence import invariants
 from harness.evidence.history import ENDS, History, Rules
 from harness.evidence.invariants import Violation
+from harness.evidence.starvation import Starvation
 from harness.evidence.timeline import Timeline
 from harness.failure import CommandFailed
 from harness.queue import asynq
@@ -61,6 +62,7 @@ class _Chaos:
         self._places = self._world.places
         self._db = self._world.db
         self._sender = Sender(self._plan, self._world.client(stack))
+        self._starvation = stack.enter_context(Starvation(RULES.lease_s))
 
     def run(self) -> Outcome:
         """Start, trouble, settle, end, judge."""
@@ -78,7 +80,7 @@ class _Chaos:
         history = gather.history(
             RULES,
             self._sender.sent,
-            schedule.troubles,
+            [*schedule.troubles, *self._starvation.troubles],
             self._places,
             self._db,
             self._options.folder / "redis",
@@ -149,7 +151,11 @@ class _Chaos:
     def _tick(self, progress: str) -> None:
         for place in self._places:
             place.tick()
+        self._starvation.watch(self._pids())
         self._options.progress(progress)
         time.sleep(0.025)
 
-    # The parts -----------------------------------------------------------------------------------
+    def _pids(self) -> Mapping[str, int]:
+        pids = {worker.name: worker.pid for place in self._places if (worker := place.worker)}
+        redis = self._world.redis.pid
+        return pids if redis is None else {**pids, "redis": redis}

@@ -3,7 +3,7 @@
 import json
 import shutil
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +13,7 @@ from harness.chaos import events
 from harness.chaos.run import Outcome
 from harness.chaos.world import SETTLE_S
 from harness.evidence import invariants
-from harness.evidence.history import ENDS
+from harness.evidence.history import ENDS, STARVED, STOOD_STILL, History
 from harness.evidence.report import write
 from harness.evidence.report.model import Report, Section, Table
 from harness.evidence.timeline import Event
@@ -61,6 +61,7 @@ def summary(outcome: Outcome) -> dict[str, Any]:
         "behaviours": dict(Counter(sent.values()).most_common()),
         "faults": dict(outcome.injected.most_common()),
         "skipped": list(outcome.skipped),
+        "of_the_machine_s": _of_the_machine(history),
         "workers_started_again": outcome.restarts,
         "task_processes": len({(run.worker, run.pid) for run in history.runs}),
         "runs": len(history.runs),
@@ -69,6 +70,15 @@ def summary(outcome: Outcome) -> dict[str, Any]:
         "settled_s": round(outcome.settled_s, 1),
         "violations": [vars(violation) for violation in outcome.violations],
     }
+
+
+def _of_the_machine(history: History) -> Mapping[str, float]:
+    """Who was held up by nothing that was injected, and for how long."""
+    held_up_s: defaultdict[str, float] = defaultdict(float)
+    for each in history.troubles:
+        if each.kind in {STARVED, STOOD_STILL}:
+            held_up_s[f"{each.target} {each.kind}"] += each.ended_s - each.began_s
+    return {name: round(seconds, 1) for name, seconds in held_up_s.items()}
 
 
 def say(outcome: Outcome, again: str, out: TextIO) -> None:
@@ -87,6 +97,9 @@ def say(outcome: Outcome, again: str, out: TextIO) -> None:
         "longest": f"a task waited {figures['longest_wait_s']:g} s to be taken for the first time",
     }
     lines |= {"skipped": "; ".join(outcome.skipped)} if outcome.skipped else {}
+    if figures["of_the_machine_s"]:
+        held_up = ", ".join(f"{name} {seconds:g} s" for name, seconds in figures["of_the_machine_s"].items())
+        lines["machine"] = f"so busy that leases may run out: {held_up}"
     for name, text in lines.items():
         print(f"  {name:<9} {text}", file=out)
     if not outcome.violations:

@@ -11,6 +11,8 @@ from harness.queue.strict.reader import Finding
 
 #: States that end a task.
 ENDS = frozenset({"completed", "archived"})
+#: Kinds of trouble that are not injected: a process without a processor, a Redis that did nothing.
+STARVED, STOOD_STILL = "starved", "stood still"
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ class Transition:
 
 @dataclass(frozen=True)
 class Trouble:
-    """A fault that was injected. ``target`` is a worker's name, or ``redis``.
+    """A fault that was injected, or no processor to run on. ``target`` is a worker's name, or ``redis``.
 
     For ``lingers_s`` after its end it may still be felt: a time-out runs, a worker waits to try again.
     """

@@ -24,6 +24,8 @@ from harness.queue.asynq import PLACES
 OPTIONS = ("--appendfsync", "always", "--auto-aof-rewrite-percentage", "0")
 #: Seconds between two notes of the time.
 TICK_S = 0.02
+#: Seconds without one that are more than a busy machine's everyday lateness.
+PAUSE_S = 0.5
 
 _CLOCK = "harness:clock"
 _TICK = """
@@ -149,6 +151,8 @@ class Ledger:
         self.transitions: list[Transition] = []
         #: Task and places, of tasks that were in none or several of them after a command or script.
         self.misplaced: list[tuple[str, str]] = []
+        #: From when until when no time was noted: Redis did nothing then, or was not reached.
+        self.pauses: list[tuple[float, float]] = []
         #: When everything was wiped (FLUSHALL), if it was.
         self.wiped_s: list[float] = []
         self._queues: defaultdict[str, _Queue] = defaultdict(_Queue)
@@ -199,6 +203,8 @@ class Ledger:
         for at in range(self._undated, len(self.transitions)):
             self.transitions[at] = replace(self.transitions[at], before_s=now_s)
         self._undated = len(self.transitions)
+        if self._now_s and now_s - self._now_s >= PAUSE_S:
+            self.pauses.append((self._now_s, now_s))
         self._now_s = now_s
 
     def _close(self, queue: str, task_id: str, before: _Seen) -> None:

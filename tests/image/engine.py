@@ -22,7 +22,7 @@ class Engine:
     label: str = field(default_factory=lambda: f"runqy.test={uuid.uuid4().hex}")
 
     def docker(
-        self, *arguments: str, check: bool = True, timeout_s: float = 60, stdin: str | None = None
+        self, *arguments: str, check: bool = True, timeout_s: float = 300, stdin: str | None = None
     ) -> subprocess.CompletedProcess[str]:
         """Runs ``docker`` with these arguments; with ``check``, a failure shows what it printed."""
         command = ["docker", *arguments]

@@ -8,6 +8,7 @@ import pytest
 
 from harness import wait
 from harness.evidence import ledger
+from harness.faults.processes import stopped
 from harness.queue import asynq
 from harness.queue.asynq import NewTask
 from harness.sandbox.redis import RedisServer
@@ -65,6 +66,22 @@ def test_it_tells_each_change_of_a_task_with_its_worker_lease_and_time(
     assert (last.charged, last.retried, last.error) == (True, 1, "boom")
     assert all(begun_s - 0.1 <= each.after_s <= each.before_s <= ended_s for each in found.transitions)
     assert found.misplaced == []
+
+
+def test_it_tells_when_redis_did_nothing(server: RedisServer, tmp_path: Path) -> None:
+    with closing(server.client()) as db, ledger.Clock(server.client()):
+        wait.until(lambda: db.get("harness:clock"), 60, "the first note of the time")
+        assert server.pid is not None
+        with stopped(server.pid):
+            began_s = time.time()
+            wait.until(lambda: time.time() > began_s + 1.2 * ledger.PAUSE_S, 60, "time to pass")
+            ended_s = time.time()
+        noted = db.get("harness:clock")
+        wait.until(lambda: db.get("harness:clock") != noted, 60, "another note of the time")
+
+    assert any(
+        before_s <= began_s + 0.1 and ended_s <= after_s for before_s, after_s in ledger.read(tmp_path).pauses
+    )
 
 
 def test_it_sees_a_task_that_was_for_one_command_in_no_place_or_in_two(

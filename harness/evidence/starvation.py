@@ -1,0 +1,113 @@
+"""Which processes a busy machine kept waiting for a processor, from the kernel's own account.
+
+A worker that gets none cannot prolong its leases, and that is not its fault. Linux counts for each process
+how long it was ready and did not run; where the kernel does not count, no worker is excused.
+"""
+
+import contextlib
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from harness.evidence.history import STARVED, Trouble
+
+#: Seconds between two looks.
+EVERY_S = 0.1
+
+
+def waited_s(pid: int) -> float:
+    """Seconds for which a process's first thread was ready to run and did not; 0 where that is not known.
+
+    The second field of ``/proc/PID/schedstat``, in ns; it grows when the thread gets its turn.
+    """
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
+    return 0.0
+
+
+class _Watched:
+    """One process: what it waited for in the last ``window_s``, and since when that is too much."""
+
+    def __init__(self, target: str, window_s: float, total_s: float) -> None:
+        self._target = target
+        self._window_s = window_s
+        self._total_s = total_s
+        #: When it was looked at, and how long it had waited since the look before.
+        self._looks: deque[tuple[float, float]] = deque()
+        self._troubles: list[Trouble] = []
+
+    @property
+    def troubles(self) -> list[Trouble]:
+        return list(self._troubles)
+
+    def look(self, now_s: float, total_s: float) -> None:
+        self._looks.append((now_s, total_s - self._total_s))
+        self._total_s = total_s
+        while self._looks[0][0] <= now_s - self._window_s:
+            self._looks.popleft()
+        if sum(gained_s for _, gained_s in self._looks) < self._window_s / 2:
+            return
+        # One wait may have been longer than the window: it is told when it is over.
+        began_s = now_s - max(self._window_s, self._looks[-1][1])
+        if self._troubles and self._troubles[-1].ended_s >= began_s:
+            began_s = self._troubles.pop().began_s
+        self._troubles.append(Trouble(STARVED, self._target, began_s, now_s))
+
+
+class Starvation:
+    """Watches from entering to leaving, in its own thread.
+
+    A process that waited for half of the last ``window_s`` was starved then.
+    """
+
+    def __init__(
+        self,
+        window_s: float,
+        every_s: float = EVERY_S,
+        clock: Callable[[], float] = time.time,
+        account: Callable[[int], float] = waited_s,
+    ) -> None:
+        self._pids: Mapping[str, int] = {}
+        self._window_s = window_s
+        self._every_s = every_s
+        self._clock = clock
+        self._account = account
+        self._watched: dict[tuple[str, int], _Watched] = {}
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="starvation", daemon=True)
+
+    @property
+    def troubles(self) -> list[Trouble]:
+        """Who was starved, and when."""
+        return [trouble for each in tuple(self._watched.values()) for trouble in each.troubles]
+
+    def watch(self, pids: Mapping[str, int]) -> None:
+        """Watch these from now on, by what a :class:`Trouble` calls them."""
+        self._pids = dict(pids)
+
+    def look(self) -> None:
+        """Look once."""
+        now_s = self._clock()
+        for target, pid in self._pids.items():
+            total_s = self._account(pid)
+            if (target, pid) not in self._watched:
+                self._watched[target, pid] = _Watched(target, self._window_s, total_s)
+            self._watched[target, pid].look(now_s, total_s)
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._every_s):
+            self.look()
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
