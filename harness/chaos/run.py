@@ -13,7 +13,7 @@ from harness.chaos import gather
 from harness.chaos.plan import Plan
 from harness.chaos.schedule import Schedule
 from harness.chaos.sender import Sender
-from harness.chaos.world import SETTLE_S, RunOptions, World
+from harness.chaos.world import RunOptions, World
 from harness.evidence import invariants
 from harness.evidence.history import ENDS, History, Rules
 from harness.evidence.invariants import Violation
@@ -24,6 +24,8 @@ from harness.queue import asynq
 
 #: Seconds the first workers get to deploy and start; only then the plan's time begins.
 START_S = 120.0
+#: Seconds from the end of the faults until all tasks have to be sent.
+SENT_S = 180.0
 RULES = Rules(lease_s=2.0, drain_s=15.0)
 
 
@@ -125,7 +127,7 @@ class _Chaos:
             schedule.tick()
             sent, faults = len(self._sender.sent), schedule.injected.total()
             self._tick(f"{schedule.elapsed_s:.0f} s: {sent} sent, {faults} faults")
-        if not self._sender.finish(SETTLE_S):
+        if not self._sender.finish(SENT_S):
             raise CommandFailed("the tasks could not be sent: Redis takes none, and no fault is left")
         return schedule
 

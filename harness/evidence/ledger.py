@@ -20,8 +20,8 @@ import redis
 from harness.evidence.history import Transition
 from harness.queue.asynq import PLACES
 
-#: Options of a redis-server whose file is complete: never rewritten, and written before a reply is sent.
-OPTIONS = ("--appendfsync", "always", "--auto-aof-rewrite-percentage", "0")
+#: Options of a persistent redis-server whose file is complete: never rewritten.
+OPTIONS = ("--auto-aof-rewrite-percentage", "0")
 #: Seconds between two notes of the time.
 TICK_S = 0.02
 #: Seconds without one that are more than a busy machine's everyday lateness.

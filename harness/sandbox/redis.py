@@ -73,7 +73,7 @@ class RedisServer:
 
     ``address`` is one of this machine's to listen on beside that, for containers; give a password then:
     Redis lets no stranger in without. ``port`` None picks a free one and keeps it across restarts.
-    ``persistent`` keeps the data across stop, kill and restart; otherwise each start is an empty Redis.
+    ``persistent`` keeps all it answered across stop, kill and restart; otherwise each start is an empty one.
     ``tls`` makes it speak TLS only, to who shows a certificate of the same CA. ``extra_args`` are options
     of redis-server, such as
     ``("--maxmemory", "20mb")``. ``program`` None is what :func:`find_redis_server` finds.
@@ -218,6 +218,10 @@ class RedisServer:
             "daemonize no",
             'save ""',
             f"appendonly {'yes' if self._persistent else 'no'}",
+            # A reply is sent when its change is in the file, which is the kernel's then and survives a kill.
+            # Waiting for the disk as well (always) stands still behind whatever else this machine writes;
+            # everysec, for a disk that is busy, puts off the writing too.
+            "appendfsync no",
         ]
         if self._password:
             # In a file, not in argv, where every user of the machine could read it.

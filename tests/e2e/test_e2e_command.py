@@ -7,10 +7,11 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import docker
+import psutil
 import pytest
 
 from harness import wait
-from harness.sandbox.runtimes.docker import RUN_LABEL
+from harness.sandbox.runtimes.docker import OWNER_LABEL, RUN_LABEL
 from tests.integration.program import program
 
 
@@ -106,10 +107,12 @@ def test_a_run_in_containers_that_is_interrupted_leaves_nothing_at_the_engine(
         return {(getattr(each, "labels", None) or each.attrs["Labels"])[RUN_LABEL] for each in things}
 
     def container() -> str:
+        # Other runs may begin now, too: this one's things carry a process of its own.
+        processes = {e2e.process.pid, *(each.pid for each in psutil.Process(e2e.process.pid).children(True))}
         found = engine.containers.list(filters={"label": RUN_LABEL}, ignore_removed=True)
-        return next((each.labels[RUN_LABEL] for each in found if each.labels[RUN_LABEL] not in before), "")
+        owners = {each.labels[RUN_LABEL]: int(each.labels[OWNER_LABEL].split("/")[3]) for each in found}
+        return next((run for run, owner in owners.items() if owner in processes), "")
 
-    before = runs()
     with program(tmp_path / "run", "e2e", "--runtime", "docker", "--only", "recovery/backoff") as e2e:
         ours = wait.until(container, 60, "a container to run", e2e.said)
         # As Ctrl-C does: to all of them at once.

@@ -4,6 +4,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -84,6 +86,28 @@ def test_data_outlives_it_exactly_when_it_is_persistent(tmp_path: Path, end: str
 
         assert server.port == port
         assert server.client().get("key") == (b"value" if persistent else None)
+
+
+@pytest.mark.parametrize("program", [find_redis_server, old_redis_server])
+def test_what_a_persistent_one_has_answered_outlives_its_kill(
+    tmp_path: Path, program: Callable[[], Path]
+) -> None:
+    with RedisServer(tmp_path, persistent=True, program=program()) as server:
+        answered = 0
+
+        def count_on(client: redis.Redis) -> None:
+            nonlocal answered
+            while True:
+                answered = client.incr("number")
+
+        with ThreadPoolExecutor(1) as pool:
+            counting = pool.submit(count_on, server.client())
+            wait.until(lambda: answered > 500, 60, "many answers")
+            server.kill()
+            assert isinstance(counting.exception(60), redis.ConnectionError)
+        server.start()
+        # One more may have been written that was not answered.
+        assert int(server.client().get("number")) - answered in {0, 1}
 
 
 def test_a_client_from_before_a_restart_works_after_it(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ for line in sys.stdin:
 @pytest.fixture
 def durable(tmp_path: Path) -> Iterator[World]:
     """A world whose Redis forgets nothing it has answered."""
-    with worlds.world(tmp_path, persistent=True, extra_args=("--appendfsync", "always")) as fresh:
+    with worlds.world(tmp_path, persistent=True) as fresh:
         fresh.serve({"main.py": HANDLER.format(folder=str(tmp_path))})
         yield fresh
 

@@ -23,7 +23,7 @@ from tests.integration.world import World
 #: A cluster in which a node that is down takes only its own slots with it, and forgets nothing it answered.
 SOUND = {
     "persistent": True,
-    "extra_args": ("--cluster-require-full-coverage", "no", "--appendfsync", "always"),
+    "extra_args": ("--cluster-require-full-coverage", "no"),
 }
 ON = {"RUNQY_REDIS_CLUSTER": "true", "RUNQY_CONCURRENCY": "4"}
 

@@ -23,8 +23,8 @@ from tests.machine import old_redis_server
 
 @pytest.fixture
 def durable(tmp_path: Path) -> Iterator[World]:
-    """A world whose Redis forgets nothing it has answered, not even in a power cut."""
-    with worlds.world(tmp_path, persistent=True, extra_args=("--appendfsync", "always")) as fresh:
+    """A world whose Redis forgets nothing it has answered, not even when it is killed."""
+    with worlds.world(tmp_path, persistent=True) as fresh:
         yield fresh
 
 
