@@ -7,7 +7,6 @@ it and by no other (but for one with tests of the image beside others): reading 
 of a processor.
 """
 
-import contextlib
 import os
 import re
 import sys
@@ -39,7 +38,9 @@ LONG = (
     "tests/process/*",
     "tests/contract/*",
 )
-#: By how much lanes give way to the one that makes the image; they still get their share of the machine.
+#: By how much lanes give way to the one that makes the image; they still get their share of the machine. What
+#: tests start inherits it. (A lane does not as a session: tests would be held up by what they start, which
+#: has its own sessions, and measure that.)
 GIVE_WAY = 5
 
 
@@ -67,7 +68,7 @@ class Taker:
             following = next(items, None)
             if self._to_give_way and item.get_closest_marker(TOGETHER) is None:
                 self._to_give_way = False
-                _give_way()
+                os.nice(GIVE_WAY)
             item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
             if session.shouldfail:
                 raise session.Failed(session.shouldfail)
@@ -97,13 +98,6 @@ class Taker:
                 ]
             session.testscollected += len(items)
             yield from items
-
-
-def _give_way() -> None:
-    os.nice(GIVE_WAY)
-    # Linux may share the machine among sessions first, and a lane is one of its own.
-    with contextlib.suppress(OSError):
-        Path("/proc/self/autogroup").write_text(str(GIVE_WAY))
 
 
 def _modules(session: pytest.Session, path: Path) -> Iterator[pytest.Module]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 
-from harness.evidence.history import ENDS, History, Life, Run, Sent, Transition, Trouble
+from harness.evidence.history import ENDS, STARVED, History, Life, Run, Sent, Transition, Trouble
 
 #: Kinds of trouble that mean more than that there was some.
 WORKER_STOPPED, TASK_PROCESS_KILLED = "worker stopped", "task process killed"
@@ -211,8 +211,10 @@ def _drained_in_time(facts: Facts) -> Found:
             continue
         took_s = life.ended_s - life.asked_s
         stood_s = sum(
-            min(trouble.ended_s, life.ended_s) - max(trouble.began_s, life.asked_s)
-            for trouble in facts.troubles({life.worker}, life.asked_s, life.ended_s, WORKER_STOPPED)
+            # One that ended before may still have been felt.
+            max(0.0, min(trouble.ended_s, life.ended_s) - max(trouble.began_s, life.asked_s))
+            for kind in (WORKER_STOPPED, STARVED)
+            for trouble in facts.troubles({life.worker}, life.asked_s, life.ended_s, kind)
         )
         if took_s - stood_s > facts.history.rules.drain_s:
             yield (

@@ -3,44 +3,81 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.chaos.mutants import MUTANTS
 
 _PATIENCE_S = 270
+#: How often a mutant is tried that meets what it does wrong on a machine too busy to tell.
+_TRIALS = 3
+
+
+class Trials:
+    """Mutants, each in runs of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._started: dict[str, list[subprocess.Popen[str]]] = {}
+
+    def start(self, name: str) -> None:
+        before = self._started.setdefault(name, [])
+        folder = self._folder / f"{name.replace(' ', '-')}-{len(before)}"
+        before.append(
+            subprocess.Popen(
+                [sys.executable, "-m", "tests.chaos.try_mutant", name, str(folder)],
+                cwd=Path(__file__).parents[2],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                # Linux shares processors among sessions: in ours all of these would have the part of one of
+                # the workers that they start.
+                start_new_session=True,
+            )
+        )
+
+    def verdict(self, name: str) -> dict[str, Any]:
+        """What the last one of this mutant came to."""
+        said, complaints = self._started[name][-1].communicate(timeout=_PATIENCE_S)
+        assert said, complaints
+        verdict: dict[str, Any] = json.loads(said)
+        return verdict
+
+    def close(self) -> None:
+        for process in (each for several in self._started.values() for each in several):
+            process.kill()
+            process.communicate()
 
 
 @pytest.fixture(scope="module")
-def trials(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, "subprocess.Popen[str]"]]:
+def trials(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trials]:
     """All of them at once: they wait most of the time."""
-    folder = tmp_path_factory.mktemp("mutants")
-    started = {
-        name: subprocess.Popen(
-            [sys.executable, "-m", "tests.chaos.try_mutant", name, str(folder / name.replace(" ", "-"))],
-            cwd=Path(__file__).parents[2],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for name in MUTANTS
-    }
-    yield started
-    for process in started.values():
-        process.kill()
-        process.wait()
+    with closing(Trials(tmp_path_factory.mktemp("mutants"))) as started:
+        for name in MUTANTS:
+            started.start(name)
+        yield started
 
 
-@pytest.mark.parametrize("name", MUTANTS)
-def test_the_checker_catches_a_worker_that(name: str, trials: dict[str, "subprocess.Popen[str]"]) -> None:
-    said, complaints = trials[name].communicate(timeout=_PATIENCE_S)
+@pytest.mark.timeout(_PATIENCE_S * _TRIALS)
+@pytest.mark.parametrize("name", [name for name, mutant in MUTANTS.items() if mutant.violates])
+def test_the_checker_catches_a_worker_that(name: str, trials: Trials) -> None:
+    verdict = trials.verdict(name)
+    for _ in range(1, _TRIALS):
+        # A machine that holds up a run excuses leases that ran out in it.
+        if _is_caught(name, verdict) or not verdict["of_the_machine_s"]:
+            break
+        trials.start(name)
+        verdict = trials.verdict(name)
+    assert _is_caught(name, verdict), verdict
 
-    assert said, complaints
-    violated = {violation["invariant"]: violation["what"] for violation in json.loads(said)["violations"]}
-    expected = MUTANTS[name].violates
-    if expected:
-        assert any(invariant.startswith(expected) for invariant in violated), violated
-    else:
-        assert violated == {}
+
+def test_it_finds_nothing_in_the_worker_that_has_no_bug(trials: Trials) -> None:
+    assert trials.verdict("sound")["violations"] == []
+
+
+def _is_caught(name: str, verdict: Mapping[str, Any]) -> bool:
+    return any(each["invariant"].startswith(MUTANTS[name].violates) for each in verdict["violations"])

@@ -219,7 +219,13 @@ def test_a_drain_that_ends_a_run_explains_no_charge_and_a_limit_that_passed_does
 
 def test_time_that_a_worker_stood_still_is_not_counted_as_draining() -> None:
     slow = replace(RIGHT, lives=[Life("w1", 9.0, 24.0, 0, asked_s=15.0)])
-    assert check(replace(slow, troubles=[Trouble("worker stopped", "w1", 16.0, 19.0)])) == []
+    for kind in ("worker stopped", "starved"):
+        assert check(replace(slow, troubles=[Trouble(kind, "w1", 16.0, 19.0)])) == []
+
+
+def test_a_stop_that_was_over_and_still_felt_does_not_shorten_the_time_for_draining() -> None:
+    felt = Trouble("worker stopped", "w1", 1.0, 8.0, lingers_s=10.0)
+    assert check(replace(RIGHT, troubles=[felt])) == []
 
 
 def test_a_worker_may_fail_to_start_while_what_it_needs_is_in_trouble() -> None:
