@@ -1,14 +1,18 @@
 """Work that blocks, done beside the event loop, and not waited for for ever: a disk can hang."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import gevent
 
 from appliance.errors import StateHangs
 
+T = TypeVar("T")
+
 #: Seconds a disk may take for one piece of work; well below the time after which a loop counts as stuck.
 LIMIT_S = 20.0
+#: Seconds it may take where who waits for it is ended meanwhile, which is when the worker stops.
+_ENDING_S = 1.0
 
 
 class Aside:
@@ -18,18 +22,39 @@ class Aside:
         self._limit_s = limit_s
         self._job: Any = None
 
-    def do(self, work: Callable[[], Any]) -> Any:
+    @property
+    def is_busy(self) -> bool:
+        """Whether something is under way still: what it uses must be left to it."""
+        return self._job is not None
+
+    def do(self, work: Callable[[], T], unwanted: Callable[[T], object] | None = None) -> T:
         """Return what ``work`` does, or raise what it raises.
 
         Raises :class:`~appliance.errors.StateHangs` when that, or what is still under way from
-        before, takes too long. It then goes on: what it uses must be left to it.
+        before, takes too long. It then goes on, and this is busy. So may it where the greenlet that waits
+        is ended; what ``work`` returned in time is given to ``unwanted`` then.
         """
-        self._wait()
+        self._wait(self._limit_s)
         self._job = gevent.get_hub().threadpool.spawn(work)
-        self._wait()
+        try:
+            self._wait(self._limit_s)
+        except StateHangs:
+            raise
+        except BaseException:
+            self._end(unwanted)
+            raise
         job, self._job = self._job, None
-        return job.get()
+        result: T = job.get()
+        return result
 
-    def _wait(self) -> None:
-        if self._job is not None and not gevent.wait([self._job], self._limit_s):
-            raise StateHangs(f"the disk has not answered for {self._limit_s:g} s")
+    def _wait(self, limit_s: float) -> None:
+        if self._job is not None and not gevent.wait([self._job], limit_s):
+            raise StateHangs(f"the disk has not answered for {limit_s:g} s")
+
+    def _end(self, unwanted: Callable[[T], object] | None) -> None:
+        # Before the caller closes what is used in there.
+        if not gevent.wait([self._job], _ENDING_S):
+            return
+        job, self._job = self._job, None
+        if unwanted is not None and job.successful():
+            unwanted(job.value)

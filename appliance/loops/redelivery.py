@@ -100,15 +100,13 @@ class Redelivery:
             return True
         journal: Journal | None = None
         try:
-            journal = self._aside.do(lambda: Journal.adopt(path))
+            journal = self._aside.do(partial(Journal.adopt, path), _leave)
             if journal is None:
                 return False
             self._looks.read(orphan, self._clock.monotonic())
             journal, passed = self._deliver(journal, self._aside.do(partial(journal.read, self._seal)))
             return passed
         except StateHangs:
-            # What is under way uses the file: nothing of it is closed.
-            journal = None
             raise
         except StateBroken as exc:
             self._put_aside(path, file=path.name, error=str(exc))
@@ -117,7 +115,8 @@ class Redelivery:
         except QueueError as exc:
             self._once(path.name, "outbox.undelivered", file=path.name, error=str(exc))
         finally:
-            if journal is not None:
+            # What is under way uses the file.
+            if journal is not None and not self._aside.is_busy:
                 journal.close()
         return False
 
@@ -154,7 +153,7 @@ class Redelivery:
             return journal, True
         waste = [place for lease, place in contents.places.items() if lease not in left]
         stay = [*(contents.places[lease] for lease in left), *contents.unread]
-        journal = self._aside.do(partial(journal.without, waste, stay))
+        journal = self._aside.do(partial(journal.without, waste, stay), _leave)
         if contents.damaged:
             about = {"lines": contents.damaged, "reasons": list(contents.reasons), "kept_in": name}
             self._once(name, "outbox.unreadable", file=name, **about)
@@ -240,6 +239,11 @@ class Redelivery:
         if (name, event) not in self._said:
             self._said.add((name, event))
             log.warning(event, **about)
+
+
+def _leave(journal: Journal | None) -> None:
+    if journal is not None:
+        journal.close()
 
 
 def _report(kept: Kept, reply: FenceReply, broker: Broker, waited_s: float) -> None:
