@@ -257,9 +257,9 @@ def test_of_a_worker_that_is_killed_no_key_is_left(rig: Rig, monkeypatch: pytest
 
     with rig.gated_git("ls-remote", then="exit 1") as let_go:
         killed = rig.start(f"git@host.test:{repo.folder}", code_only=True, ssh_key=key)
-        wait.until((rig.folder / "there").exists, 60, "git to begin")
+        wait.until((rig.folder / "there").exists, 180, "git to begin")
         killed.kill()
-        killed.communicate(timeout=90)
+        killed.communicate(timeout=180)
         let_go()
 
     left = [path for path in rig.folder.rglob("*") if path.is_file() and b"the key" in path.read_bytes()]

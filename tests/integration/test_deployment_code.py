@@ -440,14 +440,14 @@ def test_workers_that_deploy_into_one_folder_at_once_wait_for_each_other_and_all
 
     with rig.gated_git("fetch") as let_go:
         first = rig.start(repo.url, code_only=True)
-        wait.until((rig.folder / "there").exists, 60, "the first to fetch")
+        wait.until((rig.folder / "there").exists, 180, "the first to fetch")
         second = gevent.spawn(rig.deploy, repo.url)
-        wait.until(lambda: rig.logged("deploy.waiting_for_lock"), 60, "the second to wait")
+        wait.until(lambda: rig.logged("deploy.waiting_for_lock"), 180, "the second to wait")
         third = rig.start(repo.url, code_only=True)
         let_go()
-        said = [first.communicate(timeout=90)[0], third.communicate(timeout=90)[0]]
+        said = [first.communicate(timeout=180)[0], third.communicate(timeout=180)[0]]
 
-    assert second.get(timeout=60).commit == repo.head
+    assert second.get(timeout=180).commit == repo.head
     assert (first.returncode, third.returncode) == (0, 0), said
     assert all(text.strip().endswith(repo.head) for text in said)
     assert rig.steps("code") == ["update"]
@@ -477,9 +477,9 @@ def test_a_worker_killed_while_git_runs_leaves_nothing_that_the_next_cannot_mend
         repo.commit({f"f{n}.py": f"other {n}\n" for n in range(40)})
     with rig.gated_git(moment, then="exit 1") as let_go:
         killed = rig.start(repo.url, code_only=True)
-        wait.until((rig.folder / "there").exists, 60, f"git {moment}")
+        wait.until((rig.folder / "there").exists, 180, f"git {moment}")
         killed.send_signal(signal.SIGKILL)
-        killed.communicate(timeout=90)
+        killed.communicate(timeout=180)
         let_go()
 
     deployed = rig.deploy(repo.url)
@@ -497,11 +497,11 @@ def test_a_worker_killed_while_files_are_written_leaves_a_mix_that_the_next_mend
     half = f"printf half > {rig.clone}/f3.py; : > {rig.git_dir}/index.lock; exit 1"
     with rig.gated_git("checkout", then=half) as let_go:
         killed = rig.start(repo.url, code_only=True)
-        wait.until((rig.folder / "there").exists, 60, "git checkout")
+        wait.until((rig.folder / "there").exists, 180, "git checkout")
         killed.send_signal(signal.SIGKILL)
-        killed.communicate(timeout=90)
+        killed.communicate(timeout=180)
         let_go()
-        wait.until((rig.git_dir / "index.lock").exists, 60, "the half of it")
+        wait.until((rig.git_dir / "index.lock").exists, 180, "the half of it")
 
     rig.deploy(repo.url)
 

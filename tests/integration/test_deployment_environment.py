@@ -203,9 +203,9 @@ def test_a_worker_killed_while_the_environment_is_made_leaves_nothing_to_trust(r
     rig.wheel("tiny")
     repo = repo_with(rig, {"requirements.txt": "tiny\n"})
     killed = rig.start(repo.url)
-    wait.until((rig.venv / "pyvenv.cfg").exists, 60, "the environment to begin")
+    wait.until((rig.venv / "pyvenv.cfg").exists, 180, "the environment to begin")
     killed.send_signal(signal.SIGKILL)
-    killed.communicate(timeout=90)
+    killed.communicate(timeout=180)
 
     deployed = rig.deploy(repo.url)
 
@@ -216,17 +216,17 @@ def test_a_worker_killed_while_the_environment_is_made_leaves_nothing_to_trust(r
 def test_a_worker_killed_while_pip_works_leaves_it_to_the_next_which_waits_for_that_pip(rig: Rig) -> None:
     with slow_build(rig) as repo:
         killed = rig.start(repo.url)
-        wait.until((rig.folder / "there").exists, 60, "the build to begin")
+        wait.until((rig.folder / "there").exists, 180, "the build to begin")
         killed.send_signal(signal.SIGKILL)
-        killed.communicate(timeout=90)
+        killed.communicate(timeout=180)
 
         # It is still there, and still has the lock.
         second = gevent.spawn(rig.deploy, repo.url)
-        wait.until(lambda: rig.logged("deploy.waiting_for_lock"), 60, "the second to wait")
+        wait.until(lambda: rig.logged("deploy.waiting_for_lock"), 180, "the second to wait")
         (rig.folder / "go").write_text("on\n")
-        wait.until(lambda: rig.logged("deploy.environment"), 60, "the second to go on")
+        wait.until(lambda: rig.logged("deploy.environment"), 180, "the second to go on")
         (rig.folder / "go").write_text("on\n")
-        deployed = second.get(timeout=60)
+        deployed = second.get(timeout=180)
 
     assert rig.logged("deploy.environment")[0]["reason"] == "dependencies were not installed to the end"
     assert version(deployed, "slow") == "1.0"
@@ -237,7 +237,7 @@ def test_two_workers_that_start_at_once_share_one_environment(rig: Rig, uv: None
     repo = repo_with(rig, {"requirements.txt": "tiny\n"})
 
     workers = [rig.start(repo.url) for _ in range(2)]
-    said = "".join(worker.communicate(timeout=90)[0] for worker in workers)
+    said = "".join(worker.communicate(timeout=180)[0] for worker in workers)
 
     assert [worker.returncode for worker in workers] == [0, 0], said
     assert version(rig.deploy(repo.url), "tiny") == "1.0"
@@ -320,11 +320,11 @@ def test_progress_is_logged_while_pip_works_and_while_it_is_silent(
 
     with slow_build(rig) as repo:
         running = gevent.spawn(rig.deploy, repo.url, clock=Hasty())
-        wait.until((rig.folder / "there").exists, 60, "the build to begin")
+        wait.until((rig.folder / "there").exists, 180, "the build to begin")
         so_far = len(rig.logged("deploy.still_working"))
-        wait.until(lambda: len(rig.logged("deploy.still_working")) > so_far + 1, 60, "lines during silence")
+        wait.until(lambda: len(rig.logged("deploy.still_working")) > so_far + 1, 180, "lines during silence")
         (rig.folder / "go").write_text("on\n")
-        running.get(timeout=60)
+        running.get(timeout=180)
 
     # Now and then the latest line: which of pip's lines these are is up to the machine.
     lines = [entry["line"] for entry in rig.logged("deploy.progress")]
