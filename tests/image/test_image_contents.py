@@ -71,7 +71,7 @@ def put_package_into_base(engine: Engine, container: str) -> None:
     )
 
 
-@pytest.mark.parametrize("maker", ["python3 -m venv", "uv venv --quiet --python python3"])
+@pytest.mark.parametrize("maker", ["python3 -m venv --without-pip", "uv venv --quiet --python python3"])
 def test_task_code_inherits_the_bases_packages_when_asked_to_and_never_the_workers(
     engine: Engine, image: str, maker: str
 ) -> None:
