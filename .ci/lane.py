@@ -38,9 +38,9 @@ LONG = (
     "tests/process/*",
     "tests/contract/*",
 )
-#: By how much lanes give way to the one that makes the image; they still get their share of the machine. What
-#: tests start inherits it. (A lane does not as a session: tests would be held up by what they start, which
-#: has its own sessions, and measure that.)
+#: By how much lanes give way to the one that makes the image, where Linux does not share by session; they
+#: still get their share of the machine. (As a session they do not: tests would be held up by what they start,
+#: which has its own sessions, and measure that.)
 GIVE_WAY = 5
 
 

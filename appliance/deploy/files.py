@@ -12,6 +12,8 @@ from appliance.removal import remove_folder
 
 #: Bytes of a record that are read.
 _LONGEST_RECORD = 1024 * 1024
+#: Seconds for which a stop waits for what is being removed.
+_ENDING_S = 2.0
 
 
 def read_json(path: Path) -> object:
@@ -63,6 +65,11 @@ def remove(path: Path) -> None:
     An environment can hold a hundred thousand files: that is done beside the event loop.
     """
     if path.is_dir() and not path.is_symlink():
-        gevent.get_hub().threadpool.apply(remove_folder, (path,))
+        removing = gevent.get_hub().threadpool.spawn(remove_folder, path)
+        try:
+            removing.get()
+        finally:
+            # A stop ends this wait: who gets the lock next makes the same folder again.
+            gevent.wait([removing], _ENDING_S)
     else:
         path.unlink(missing_ok=True)

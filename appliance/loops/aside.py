@@ -1,9 +1,11 @@
 """Work that blocks, done beside the event loop, and not waited for for ever: a disk can hang."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import gevent
+from gevent.lock import BoundedSemaphore
 
 from appliance.errors import StateHangs
 
@@ -16,45 +18,51 @@ _ENDING_S = 1.0
 
 
 class Aside:
-    """Does one thing at a time in a thread."""
+    """Does one thing at a time in a thread, whichever greenlets ask for it."""
 
     def __init__(self, limit_s: float = LIMIT_S) -> None:
         self._limit_s = limit_s
+        self._turn = BoundedSemaphore()
         self._job: Any = None
+        self._unwanted: Callable[[Any], object] | None = None
 
     @property
     def is_busy(self) -> bool:
         """Whether something is under way still: what it uses must be left to it."""
-        return self._job is not None
+        return self._job is not None and not self._job.ready()
 
     def do(self, work: Callable[[], T], unwanted: Callable[[T], object] | None = None) -> T:
         """Return what ``work`` does, or raise what it raises.
 
         Raises :class:`~appliance.errors.StateHangs` when that, or what is still under way from
         before, takes too long. It then goes on, and this is busy. So may it where the greenlet that waits
-        is ended; what ``work`` returned in time is given to ``unwanted`` then.
+        is ended. What such work returns is given to ``unwanted``.
         """
-        self._wait(self._limit_s)
-        self._job = gevent.get_hub().threadpool.spawn(work)
-        try:
-            self._wait(self._limit_s)
-        except StateHangs:
-            raise
-        except BaseException:
-            self._end(unwanted)
-            raise
-        job, self._job = self._job, None
-        result: T = job.get()
-        return result
+        with self._turn:
+            self._give_up(self._limit_s)
+            job: Any = gevent.get_hub().threadpool.spawn(work)
+            self._job, self._unwanted = job, unwanted
+            try:
+                self._wait(self._limit_s)
+            except StateHangs:
+                raise
+            except BaseException:
+                # Before the caller closes what is used in there.
+                with suppress(StateHangs):
+                    self._give_up(_ENDING_S)
+                raise
+            self._job = None
+            result: T = job.get()
+            return result
 
     def _wait(self, limit_s: float) -> None:
         if self._job is not None and not gevent.wait([self._job], limit_s):
             raise StateHangs(f"the disk has not answered for {limit_s:g} s")
 
-    def _end(self, unwanted: Callable[[T], object] | None) -> None:
-        # Before the caller closes what is used in there.
-        if not gevent.wait([self._job], _ENDING_S):
-            return
+    def _give_up(self, limit_s: float) -> None:
+        """Wait for what no greenlet waits for any more."""
+        self._wait(limit_s)
         job, self._job = self._job, None
-        if unwanted is not None and job.successful():
-            unwanted(job.value)
+        if job is not None and job.successful() and self._unwanted is not None:
+            with suppress(OSError):
+                self._unwanted(job.value)

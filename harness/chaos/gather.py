@@ -12,6 +12,7 @@ from harness.chaos.plan import SUB_QUEUES
 from harness.evidence import ledger
 from harness.evidence.diary import Diary
 from harness.evidence.history import STOOD_STILL, History, Rules, Run, Sent, Trouble
+from harness.evidence.invariants import SLACK_S
 from harness.queue import asynq
 from harness.queue.strict import reader
 
@@ -49,7 +50,7 @@ def runs(diary: Path) -> list[Run]:
 def history(
     rules: Rules,
     sent: Sequence[Sent],
-    troubles: Iterable[Trouble],
+    troubles: Sequence[Trouble],
     places: Sequence[Place],
     db: redis.Redis,
     redis_folder: Path,
@@ -75,7 +76,7 @@ def history(
         transitions=book.transitions,
         troubles=[
             *(each for trouble in troubles for each in _of_workers(trouble, places)),
-            *(Trouble(STOOD_STILL, "redis", *pause) for pause in book.pauses if _matters(pause, rules)),
+            *of_the_machine(book.pauses, rules, troubles),
         ],
         lives=lives,
         places={each.task_id: asynq.where_is(db, each.queue, each.task_id) for each in sent},
@@ -88,9 +89,20 @@ def history(
     )
 
 
-def _matters(pause: tuple[float, float], rules: Rules) -> bool:
-    began_s, ended_s = pause
-    return ended_s - began_s >= rules.lease_s / 2
+def of_the_machine(
+    pauses: Iterable[tuple[float, float]], rules: Rules, injected: Iterable[Trouble]
+) -> Iterable[Trouble]:
+    """Pauses of Redis as long as half a lease that nothing explains that was done to it."""
+    of_redis = [trouble for trouble in injected if trouble.target == "redis"]
+    return [
+        Trouble(STOOD_STILL, "redis", began_s, ended_s)
+        for began_s, ended_s in pauses
+        if ended_s - began_s >= rules.lease_s / 2
+        and not any(
+            trouble.began_s - SLACK_S <= ended_s and began_s <= trouble.ended_s + SLACK_S
+            for trouble in of_redis
+        )
+    ]
 
 
 def _of_workers(trouble: Trouble, places: Sequence[Place]) -> Iterable[Trouble]:

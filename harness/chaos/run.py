@@ -127,9 +127,18 @@ class _Chaos:
             schedule.tick()
             sent, faults = len(self._sender.sent), schedule.injected.total()
             self._tick(f"{schedule.elapsed_s:.0f} s: {sent} sent, {faults} faults")
-        if not self._sender.finish(SENT_S):
-            raise CommandFailed("the tasks could not be sent: Redis takes none, and no fault is left")
+        try:
+            wait.until(self._has_sent_all, SENT_S, "all tasks to be sent")
+        except wait.TimedOut:
+            text = "the tasks could not be sent: Redis takes none, and no fault is left"
+            raise CommandFailed(text) from None
+        finally:
+            self._sender.stop()
         return schedule
+
+    def _has_sent_all(self) -> bool:
+        self._tick(f"faults are over, {len(self._sender.sent)} sent")
+        return self._sender.has_sent_all
 
     def _settle(self) -> float:
         begun_s = time.monotonic()

@@ -32,12 +32,14 @@ class Sender:
         self._begun_s = time.monotonic()
         self._thread.start()
 
-    def finish(self, timeout_s: float) -> bool:
-        """Wait until all is sent; False where that takes longer."""
-        self._thread.join(timeout_s)
-        ended = not self._thread.is_alive()
+    @property
+    def has_sent_all(self) -> bool:
+        """Whether every task was sent."""
+        return not self._thread.is_alive()
+
+    def stop(self) -> None:
+        """Send nothing more."""
         self._stop.set()
-        return ended
 
     def _run(self) -> None:
         for task in self._plan.tasks:

@@ -4,18 +4,31 @@ Each invariant is a function that yields its violations. None of them trusts the
 what Redis wrote down, what the handlers' diaries say, and what was injected.
 """
 
+import signal
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 
-from harness.evidence.history import ENDS, STARVED, History, Life, Run, Sent, Transition, Trouble
+from harness.evidence.history import (
+    ENDS,
+    STARVED,
+    STOOD_STILL,
+    History,
+    Life,
+    Run,
+    Sent,
+    Transition,
+    Trouble,
+)
 
 #: Kinds of trouble that mean more than that there was some.
 WORKER_STOPPED, TASK_PROCESS_KILLED = "worker stopped", "task process killed"
 #: Seconds by which an observation may be late on a busy machine.
 SLACK_S = 0.5
+#: Seconds for which a worker that starts may try again what a busy machine made fail.
+_JUST_NOW_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -73,6 +86,11 @@ class Facts:
             and trouble.began_s <= to_s
             and trouble.ended_s + trouble.lingers_s >= from_s
         ]
+
+    def has_begun(self, life: Life) -> bool:
+        """Whether a worker has had anything to do with a task."""
+        runs, transitions = self.history.runs, self.history.transitions
+        return life.worker in {*(each.worker for each in runs), *(each.worker for each in transitions)}
 
     def held_from_s(self, transition: Transition) -> float:
         """When the attempt that ``transition`` ended was taken."""
@@ -213,15 +231,16 @@ def _drained_in_time(facts: Facts) -> Found:
         stood_s = sum(
             # One that ended before may still have been felt.
             max(0.0, min(trouble.ended_s, life.ended_s) - max(trouble.began_s, life.asked_s))
-            for kind in (WORKER_STOPPED, STARVED)
-            for trouble in facts.troubles({life.worker}, life.asked_s, life.ended_s, kind)
+            for trouble in facts.troubles({life.worker}, life.asked_s, life.ended_s, WORKER_STOPPED)
         )
         if took_s - stood_s > facts.history.rules.drain_s:
             yield (
                 "",
                 f"{life.worker} took {took_s:.1f} s to end, allowed are {facts.history.rules.drain_s:g} s",
             )
-        if life.status != 0:
+        # Until it is up a signal does to it what signals do to programs.
+        ended_by_it = life.status == -signal.SIGTERM and not facts.has_begun(life)
+        if life.status != 0 and not ended_by_it:
             yield "", f"{life.worker} was asked to end and did so with exit status {life.status}"
 
 
@@ -229,7 +248,12 @@ def _ends_only_when_told(facts: Facts) -> Found:
     for life in facts.history.lives:
         if life.asked_s is not None or life.killed:
             continue
-        hit = facts.troubles({life.worker, "redis"}, life.began_s, life.ended_s)
+        hit = [
+            trouble
+            for trouble in facts.troubles({life.worker, "redis"}, life.began_s, life.ended_s)
+            # A machine that was busy once explains no end much later.
+            if trouble.kind not in {STARVED, STOOD_STILL} or trouble.ended_s >= life.ended_s - _JUST_NOW_S
+        ]
         if not (hit and life.status in facts.history.rules.start_failures):
             yield "", f"{life.worker} ended by itself with exit status {life.status}"
 

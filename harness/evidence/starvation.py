@@ -32,11 +32,10 @@ def waited_s(pid: int) -> float:
 class _Watched:
     """One process: what it waited for in the last ``window_s``, and since when that is too much."""
 
-    def __init__(self, target: str, window_s: float, total_s: float) -> None:
+    def __init__(self, target: str, window_s: float) -> None:
         self._target = target
         self._window_s = window_s
-        self._total_s = total_s
-        #: When it was looked at, and how long it had waited since the look before.
+        #: When it was looked at, and how long it had waited by then: from one before the window on.
         self._looks: deque[tuple[float, float]] = deque()
         self._troubles: list[Trouble] = []
 
@@ -45,16 +44,18 @@ class _Watched:
         return list(self._troubles)
 
     def look(self, now_s: float, total_s: float) -> None:
-        self._looks.append((now_s, total_s - self._total_s))
-        self._total_s = total_s
-        while self._looks[0][0] <= now_s - self._window_s:
+        self._looks.append((now_s, total_s))
+        while len(self._looks) > 1 and self._looks[1][0] <= now_s - self._window_s:
             self._looks.popleft()
-        if sum(gained_s for _, gained_s in self._looks) < self._window_s / 2:
+        since_s, before_s = self._looks[0]
+        gained_s = total_s - before_s
+        # Looks may be late, on such a machine above all.
+        if gained_s < max(self._window_s, now_s - since_s) / 2:
             return
         # One wait may have been longer than the window: it is told when it is over.
-        began_s = now_s - max(self._window_s, self._looks[-1][1])
+        began_s = now_s - max(self._window_s, now_s - since_s, gained_s)
         if self._troubles and self._troubles[-1].ended_s >= began_s:
-            began_s = self._troubles.pop().began_s
+            began_s = min(began_s, self._troubles.pop().began_s)
         self._troubles.append(Trouble(STARVED, self._target, began_s, now_s))
 
 
@@ -93,10 +94,8 @@ class Starvation:
         """Look once."""
         now_s = self._clock()
         for target, pid in self._pids.items():
-            total_s = self._account(pid)
-            if (target, pid) not in self._watched:
-                self._watched[target, pid] = _Watched(target, self._window_s, total_s)
-            self._watched[target, pid].look(now_s, total_s)
+            watched = self._watched.setdefault((target, pid), _Watched(target, self._window_s))
+            watched.look(now_s, self._account(pid))
 
     def _run(self) -> None:
         while not self._stop.wait(self._every_s):

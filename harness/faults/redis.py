@@ -47,7 +47,7 @@ def flush_scripts(db: redis.Redis) -> None:
 
 @contextlib.contextmanager
 def down(server: RedisServer) -> Iterator[None]:
-    """Inside, it has lost power; afterwards it is back with what it had persisted, which may be nothing."""
+    """Inside, it was killed; afterwards it is back with what it had persisted, which may be nothing."""
     server.kill()
     try:
         yield

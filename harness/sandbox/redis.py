@@ -180,14 +180,14 @@ class RedisServer:
         self._reap()
 
     def kill(self) -> None:
-        """End it as a power cut does (SIGKILL)."""
+        """End it as a crash does (SIGKILL)."""
         if self._process is None:
             return
         self._process.kill()
         self._reap()
 
     def take_over(self, other: "RedisServer") -> None:
-        """Become a copy of ``other``, to the last write, and the master; ``other`` ends as in a power cut."""
+        """Become a copy of ``other``, to the last write, and the master; ``other`` ends as in a crash."""
         with contextlib.closing(self.client()) as ours, contextlib.closing(other.client()) as theirs:
             ours.config_set("masterauth", other._password or "")
             ours.replicaof(other.host, other.port)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from harness.sandbox import guard
 from tests.chaos.mutants import MUTANTS
 
 _PATIENCE_S = 270
@@ -29,7 +30,7 @@ class Trials:
         folder = self._folder / f"{name.replace(' ', '-')}-{len(before)}"
         before.append(
             subprocess.Popen(
-                [sys.executable, "-m", "tests.chaos.try_mutant", name, str(folder)],
+                guard.bound_to_us([sys.executable, "-m", "tests.chaos.try_mutant", name, str(folder)]),
                 cwd=Path(__file__).parents[2],
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -40,12 +41,12 @@ class Trials:
             )
         )
 
-    def verdict(self, name: str) -> dict[str, Any]:
+    def result(self, name: str) -> dict[str, Any]:
         """What the last one of this mutant came to."""
         said, complaints = self._started[name][-1].communicate(timeout=_PATIENCE_S)
         assert said, complaints
-        verdict: dict[str, Any] = json.loads(said)
-        return verdict
+        result: dict[str, Any] = json.loads(said)
+        return result
 
     def close(self) -> None:
         for process in (each for several in self._started.values() for each in several):
@@ -65,19 +66,19 @@ def trials(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trials]:
 @pytest.mark.timeout(_PATIENCE_S * _TRIALS)
 @pytest.mark.parametrize("name", [name for name, mutant in MUTANTS.items() if mutant.violates])
 def test_the_checker_catches_a_worker_that(name: str, trials: Trials) -> None:
-    verdict = trials.verdict(name)
+    result = trials.result(name)
     for _ in range(1, _TRIALS):
         # A machine that holds up a run excuses leases that ran out in it.
-        if _is_caught(name, verdict) or not verdict["of_the_machine_s"]:
+        if _is_caught(name, result) or not result["of_the_machine_s"]:
             break
         trials.start(name)
-        verdict = trials.verdict(name)
-    assert _is_caught(name, verdict), verdict
+        result = trials.result(name)
+    assert _is_caught(name, result), result
 
 
 def test_it_finds_nothing_in_the_worker_that_has_no_bug(trials: Trials) -> None:
-    assert trials.verdict("sound")["violations"] == []
+    assert trials.result("sound")["violations"] == []
 
 
-def _is_caught(name: str, verdict: Mapping[str, Any]) -> bool:
-    return any(each["invariant"].startswith(MUTANTS[name].violates) for each in verdict["violations"])
+def _is_caught(name: str, result: Mapping[str, Any]) -> bool:
+    return any(each["invariant"].startswith(MUTANTS[name].violates) for each in result["violations"])

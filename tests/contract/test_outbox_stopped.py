@@ -12,6 +12,7 @@ import pytest
 import redis
 
 from appliance.loops import aside
+from appliance.loops.aside import Aside
 from appliance.loops.redelivery import Redelivery
 from appliance.process.outcome import Succeeded
 from appliance.queue.broker import Broker
@@ -83,6 +84,7 @@ def stopped_in(slow: Slow, redelivery: Redelivery) -> Iterator[gevent.Greenlet]:
 def test_a_file_is_not_closed_while_the_thread_is_at_it(
     make: Callable[[], Redelivery], left: Path, db: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(aside, "_ENDING_S", 30)
     slow = Slow(Journal.remove)
     monkeypatch.setattr(Journal, "remove", slow.as_method())
     with stopped_in(slow, make()) as look:
@@ -98,6 +100,7 @@ def test_a_file_is_not_closed_while_the_thread_is_at_it(
 def test_a_file_that_was_just_taken_is_left_to_the_next_worker(
     make: Callable[[], Redelivery], left: Path, db: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(aside, "_ENDING_S", 30)
     slow = Slow(Journal.adopt)
     with monkeypatch.context() as patched:
         patched.setattr(Journal, "adopt", slow)
@@ -122,3 +125,44 @@ def test_a_disk_that_hangs_does_not_hold_up_the_stop_and_keeps_its_file(
     assert look.exception is None
     wait.until(lambda: slow.open or gevent.sleep(0), 30, "the disk to answer")
     assert slow.open == [True]
+
+
+def test_whoever_asks_one_thing_at_a_time_is_done() -> None:
+    thread, goes_on, at_work = Aside(limit_s=30), threading.Event(), []
+    most = 0
+
+    def work() -> int:
+        nonlocal most
+        at_work.append(1)
+        most = max(most, len(at_work))
+        goes_on.wait(30)
+        at_work.pop()
+        return 7
+
+    # given something under way that its greenlet was ended in
+    ended = gevent.spawn(thread.do, work)
+    wait.until(lambda: at_work or gevent.sleep(0), 30, "the thread to be at work")
+    ended.kill(block=False)
+    # when two more want something, as the keeper's look and its last one do
+    more = [gevent.spawn(thread.do, work) for _ in range(2)]
+    gevent.sleep(0)
+    goes_on.set()
+    gevent.joinall(more, 30)
+    # then
+    assert [each.value for each in more] == [7, 7]
+    assert most == 1
+    assert not thread.is_busy
+
+
+def test_what_came_too_late_is_given_away_with_the_next_piece_of_work(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(aside, "_ENDING_S", 0.01)
+    thread, goes_on, given_away = Aside(limit_s=30), threading.Event(), []
+    ended = gevent.spawn(thread.do, lambda: goes_on.wait(30) and "opened", given_away.append)
+    wait.until(lambda: thread.is_busy or gevent.sleep(0), 30, "the thread to be at work")
+    ended.kill()
+    assert thread.is_busy
+    goes_on.set()
+    assert thread.do(lambda: 1) == 1
+    assert given_away == ["opened"]

@@ -93,6 +93,7 @@ def test_what_a_persistent_one_has_answered_outlives_its_kill(
     tmp_path: Path, program: Callable[[], Path]
 ) -> None:
     with RedisServer(tmp_path, persistent=True, program=program()) as server:
+        assert server.client().config_get("appendfsync") == {"appendfsync": "no"}
         answered = 0
 
         def count_on(client: redis.Redis) -> None:

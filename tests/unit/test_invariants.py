@@ -219,8 +219,16 @@ def test_a_drain_that_ends_a_run_explains_no_charge_and_a_limit_that_passed_does
 
 def test_time_that_a_worker_stood_still_is_not_counted_as_draining() -> None:
     slow = replace(RIGHT, lives=[Life("w1", 9.0, 24.0, 0, asked_s=15.0)])
-    for kind in ("worker stopped", "starved"):
-        assert check(replace(slow, troubles=[Trouble(kind, "w1", 16.0, 19.0)])) == []
+    assert check(replace(slow, troubles=[Trouble("worker stopped", "w1", 16.0, 19.0)])) == []
+    starved = replace(slow, troubles=[Trouble("starved", "w1", 15.0, 24.0)])
+    assert [violation.what for violation in check(starved)] == ["w1 took 9.0 s to end, allowed are 8 s"]
+
+
+def test_a_worker_that_is_not_up_yet_may_end_by_the_signal_itself() -> None:
+    new, old = (replace(life, status=-15) for life in (Life("w2", 14.0, 16.0, 0, asked_s=15.0), *RIGHT.lives))
+    assert check(replace(RIGHT, lives=[*RIGHT.lives, new])) == []
+    (violation,) = check(replace(RIGHT, lives=[old]))
+    assert "exit status -15" in violation.what
 
 
 def test_a_stop_that_was_over_and_still_felt_does_not_shorten_the_time_for_draining() -> None:
@@ -231,6 +239,16 @@ def test_a_stop_that_was_over_and_still_felt_does_not_shorten_the_time_for_drain
 def test_a_worker_may_fail_to_start_while_what_it_needs_is_in_trouble() -> None:
     failed = replace(RIGHT, lives=[Life("w1", 9.0, 17.0, 3)])
     assert check(replace(failed, troubles=[Trouble("refused", "w1", 8.0, 10.0)])) == []
+
+
+@pytest.mark.parametrize(("kind", "target"), [("starved", "w1"), ("stood still", "redis")])
+def test_a_busy_machine_explains_a_start_that_fails_just_then_and_no_end_much_later(
+    kind: str, target: str
+) -> None:
+    failed = replace(RIGHT, lives=[Life("w1", 9.0, 17.0, 3)], troubles=[Trouble(kind, target, 9.0, 10.0)])
+    assert check(failed) == []
+    (violation,) = check(replace(failed, lives=[Life("w1", 9.0, 25.0, 3)]))
+    assert violation.invariant == "a worker ends only when it is told to"
 
 
 def test_the_story_of_a_task_is_its_events_and_the_faults_they_fall_into_in_order() -> None:

@@ -44,6 +44,11 @@ def test_half_of_the_window_in_many_pieces_is_starvation() -> None:
     assert (trouble.began_s, trouble.ended_s) == (102.0, 104.0)
 
 
+def test_a_look_that_is_late_makes_no_starvation_of_a_fifth() -> None:
+    kernel = Kernel()
+    assert passes(watched(kernel), kernel, *[(0.5, 0.1)] * 8, (6.0, 1.2), *[(0.5, 0.1)] * 8) == []
+
+
 def test_one_long_wait_is_known_when_it_is_over_and_lasted_from_its_beginning() -> None:
     kernel = Kernel()
     (trouble,) = passes(watched(kernel), kernel, *[(0.5, 0.0)] * 8, (0.5, 4.0))

@@ -11,7 +11,6 @@ import secrets
 import signal
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
-from http import HTTPStatus
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any, Self
@@ -253,7 +252,7 @@ class DockerWorker:
     def close(self) -> None:
         """Remove the container with its volumes; idempotent."""
         if self._container is not None:
-            _remove(self._container)
+            _remove_container(self._container)
         self._engine.close()
 
     def _state(self) -> Mapping[str, Any]:
@@ -285,37 +284,31 @@ def _sweep(engine: Any, run: str) -> None:
     """Remove everything of one run."""
     ours = {"label": f"{RUN_LABEL}={run}"}
     for container in engine.containers.list(all=True, filters=ours, ignore_removed=True):
-        _remove(container)
+        _remove_container(container)
     for thing in (*engine.networks.list(filters=ours), *engine.volumes.list(filters=ours)):
+        _remove(thing)
+
+
+def _remove_container(container: Any) -> None:
+    with contextlib.suppress(APIError):
+        container.unpause()  # a paused one cannot be killed
+    _remove(container, force=True, v=True)
+
+
+def _remove(thing: Any, **options: bool) -> None:
+    """Have it gone, whichever run's removal it is.
+
+    While another's is under way the engine refuses ours, in several ways. Its own wait for a removal may miss
+    the end, and lasts for ever then. Raises :class:`~harness.wait.TimedOut` with its last refusal.
+    """
+
+    def is_gone() -> bool:
         with contextlib.suppress(NotFound):
-            thing.remove()
-
-
-def _remove(container: Any) -> None:
-    with contextlib.suppress(NotFound):
-        with contextlib.suppress(APIError):
-            container.unpause()  # a paused one cannot be killed
-        # What belongs to the container can go when it has gone, by whomever. The engine's own wait for a
-        # removal may miss it, and lasts for ever then.
-        wait.until(
-            lambda: _is_removed(container),
-            _ENGINE_TIMEOUT_S,
-            f"the engine to have removed {container.name}",
-            fatal=(APIError, requests.RequestException),
-        )
-
-
-def _is_removed(container: Any) -> bool:
-    """Remove it; false while the engine is at it for another run."""
-    try:
-        container.remove(force=True, v=True)
-    except NotFound:
+            thing.remove(**options)
         return True
-    except APIError as exc:
-        if exc.status_code == HTTPStatus.CONFLICT and "already in progress" in str(exc):
-            return False
-        raise
-    return True
+
+    fatal = (requests.RequestException,)
+    wait.until(is_gone, _ENGINE_TIMEOUT_S, f"the engine to have removed {thing.name}", fatal=fatal)
 
 
 def _labels(thing: Any) -> Mapping[str, str]:
