@@ -307,7 +307,8 @@ def _remove(thing: Any, **options: bool) -> None:
             thing.remove(**options)
         return True
 
-    fatal = (requests.RequestException,)
+    # A refusal is an HTTPError to requests, and no reason to stop.
+    fatal = (requests.ConnectionError, requests.Timeout)
     wait.until(is_gone, _ENGINE_TIMEOUT_S, f"the engine to have removed {thing.name}", fatal=fatal)
 
 
