@@ -38,6 +38,8 @@ DISPATCHER, UPKEEP = "dispatcher", "upkeep"
 FINAL_SETTLE_S = 5.0
 #: Longest time in seconds until a drain notices that it should hurry.
 _DRAIN_STEP_S = 0.1
+#: Seconds for the loops to end.
+_LOOPS_END_S = 1.0
 
 
 @value_class
@@ -127,7 +129,9 @@ class Lane:
         self._dispatcher.finish(FINAL_SETTLE_S if self._dispatching else 0)
         self._parts.stop.set()
         # What matters has been settled; a loop that waits for Redis to speak would wait on.
-        gevent.killall(self._greenlets, timeout=1.0)
+        # On a busy machine one may need longer than this to end: the process's own end is as good.
+        gevent.killall(self._greenlets, block=False)
+        gevent.joinall(self._greenlets, timeout=_LOOPS_END_S)
         self._parts.connections.close()
 
     @property

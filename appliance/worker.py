@@ -173,10 +173,13 @@ class Worker:
         lane.start()
 
     def _shut_down(self) -> None:
-        self._each_lane(lambda lane: lane.drain(self._asked.hurry))
-        self._each_lane(Lane.stop)
-        if self._safekeeping:
-            self._safekeeping.finish()
+        try:
+            self._each_lane(lambda lane: lane.drain(self._asked.hurry))
+            self._each_lane(Lane.stop)
+        finally:
+            # Whatever a lane met: what waits for Redis is kept.
+            if self._safekeeping:
+                self._safekeeping.finish()
         self._status = Status.STOPPED
         self._presence.leave()
         if self._endpoints:
@@ -218,7 +221,10 @@ class Worker:
             log.info("worker.ready", seconds=self._startup.total_s, **self._startup.phases)
 
     def _each_lane(self, do: Callable[[Lane], None]) -> None:
-        gevent.joinall([gevent.spawn(do, lane) for lane in self._lanes.values()], raise_error=True)
+        doing = [gevent.spawn(do, lane) for lane in self._lanes.values()]
+        gevent.joinall(doing)
+        # Now: one that fails is not to end the others where they are.
+        gevent.joinall(doing, raise_error=True)
 
     def _fail(self, why: BaseException) -> None:
         self._failure = self._failure or why

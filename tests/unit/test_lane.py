@@ -1,5 +1,6 @@
 """One parent queue at work: how it drains and stops, what it says of Redis, which folders it keeps."""
 
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 import structlog
 
+from appliance import lane
 from appliance.control.contract import RedisEndpoint
 from appliance.event import Event
 from appliance.lane import DISPATCHER, UPKEEP, Lane, Loop, Parts, Running, deploying
@@ -115,7 +117,9 @@ class Connections:
 class Bench:
     """A lane of stand-ins; its dispatcher's loop runs until it is killed."""
 
-    def __init__(self, lasting_s: float = 1.0) -> None:
+    def __init__(
+        self, lasting_s: float = 1.0, loop: Callable[[Any], object] = lambda _pulse: Event().wait()
+    ) -> None:
         self.clock, self.runner, self.uses = HandClock(), Runner(), Uses()
         self.dispatcher, self.connections = Dispatcher(self.clock, lasting_s), Connections()
         self.moments: list[tuple[str, str]] = []
@@ -127,7 +131,7 @@ class Bench:
             depths=SimpleNamespace(depths={}),  # type: ignore[arg-type]
             connections=self.connections,  # type: ignore[arg-type]
             uses=self.uses,  # type: ignore[arg-type]
-            loops=(Loop(DISPATCHER, lambda _pulse: Event().wait() and None),),
+            loops=(Loop(DISPATCHER, lambda pulse: loop(pulse) and None),),
             stop=Event(),
         )
         tools: Any = SimpleNamespace(
@@ -185,6 +189,29 @@ def test_a_drain_that_should_hurry_waits_for_no_task() -> None:
 
     assert bench.clock.now_s == 100
     bench.lane.stop()
+
+
+def test_a_loop_that_takes_long_to_end_does_not_keep_the_lane_from_stopping(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lane, "_LOOPS_END_S", 0.01)
+    begun, may_end = Event(), Event()
+
+    def lasts(_pulse: object) -> None:
+        try:
+            begun.set()
+            Event().wait()
+        finally:
+            may_end.wait()
+
+    bench = Bench(loop=lasts)
+    bench.lane.start()
+    begun.wait(10)
+
+    bench.lane.stop()
+
+    assert bench.connections.closed
+    may_end.set()
 
 
 def test_a_lane_that_was_never_started_drains_and_stops_at_once() -> None:
