@@ -5,7 +5,7 @@ one stays there. :mod:`~appliance.assembly` makes them, once the code is in plac
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import gevent
 import structlog
@@ -125,14 +125,19 @@ class Lane:
 
     def stop(self) -> None:
         """End the process, return what it had, and end the loops. Idempotent."""
-        self._runner.stop(self._tools.settings.process.stop_grace_s)
-        self._dispatcher.finish(FINAL_SETTLE_S if self._dispatching else 0)
+        with ExitStack() as steps:
+            steps.callback(self._end_loops)
+            steps.callback(lambda: self._dispatcher.finish(FINAL_SETTLE_S if self._dispatching else 0))
+            self._runner.stop(self._tools.settings.process.stop_grace_s)
+
+    def _end_loops(self) -> None:
         self._parts.stop.set()
         # What matters has been settled; a loop that waits for Redis to speak would wait on.
-        # On a busy machine one may need longer than this to end: the process's own end is as good.
         gevent.killall(self._greenlets, block=False)
-        gevent.joinall(self._greenlets, timeout=_LOOPS_END_S)
-        self._parts.connections.close()
+        ended = gevent.joinall(self._greenlets, timeout=_LOOPS_END_S)
+        # On a busy machine one may need longer: the end of the process will do, for connections too.
+        if len(ended) == len(self._greenlets):
+            self._parts.connections.close()
 
     @property
     def _dispatching(self) -> bool:

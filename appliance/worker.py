@@ -8,6 +8,7 @@ the processes · return what did not finish · keep what Redis did not take · l
 
 import signal
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -173,17 +174,16 @@ class Worker:
         lane.start()
 
     def _shut_down(self) -> None:
-        try:
-            self._each_lane(lambda lane: lane.drain(self._asked.hurry))
-            self._each_lane(Lane.stop)
-        finally:
-            # Whatever a lane met: what waits for Redis is kept.
+        # Each of these, the last one first, whatever those before it have met.
+        with ExitStack() as steps:
+            if self._endpoints:
+                steps.callback(self._endpoints.stop)
+            steps.callback(self._presence.leave)
+            steps.callback(setattr, self, "_status", Status.STOPPED)
             if self._safekeeping:
-                self._safekeeping.finish()
-        self._status = Status.STOPPED
-        self._presence.leave()
-        if self._endpoints:
-            self._endpoints.stop()
+                steps.callback(self._safekeeping.finish)
+            steps.callback(self._each_lane, Lane.stop)
+            self._each_lane(lambda lane: lane.drain(self._asked.hurry))
 
     # While it runs -------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any, TypeVar
 
 import gevent
@@ -23,8 +24,8 @@ class Aside:
     def __init__(self, limit_s: float = LIMIT_S) -> None:
         self._limit_s = limit_s
         self._turn = BoundedSemaphore()
+        #: The last one.
         self._job: Any = None
-        self._unwanted: Callable[[Any], object] | None = None
 
     @property
     def is_busy(self) -> bool:
@@ -36,33 +37,38 @@ class Aside:
 
         Raises :class:`~appliance.errors.StateHangs` when that, or what is still under way from
         before, takes too long. It then goes on, and this is busy. So may it where the greenlet that waits
-        is ended. What such work returns is given to ``unwanted``.
+        is ended. What such work returns in the end is given to ``unwanted``.
         """
         with self._turn:
-            self._give_up(self._limit_s)
+            self._wait(self._limit_s)
             job: Any = gevent.get_hub().threadpool.spawn(work)
-            self._job, self._unwanted = job, unwanted
+            self._job = job
             try:
                 self._wait(self._limit_s)
-            except StateHangs:
+            except BaseException as exc:
+                if not isinstance(exc, StateHangs):
+                    # Ended meanwhile. Before the caller closes what is used in there.
+                    with suppress(StateHangs):
+                        self._wait(_ENDING_S)
+                if unwanted is not None:
+                    self.afterwards(partial(_give_away, job, unwanted))
                 raise
-            except BaseException:
-                # Before the caller closes what is used in there.
-                with suppress(StateHangs):
-                    self._give_up(_ENDING_S)
-                raise
-            self._job = None
             result: T = job.get()
             return result
+
+    def afterwards(self, act: Callable[[], object]) -> None:
+        """Do it as soon as nothing is under way any more."""
+        if self.is_busy:
+            self._job.rawlink(lambda _job: gevent.spawn(act))
+        else:
+            act()
 
     def _wait(self, limit_s: float) -> None:
         if self._job is not None and not gevent.wait([self._job], limit_s):
             raise StateHangs(f"the disk has not answered for {limit_s:g} s")
 
-    def _give_up(self, limit_s: float) -> None:
-        """Wait for what no greenlet waits for any more."""
-        self._wait(limit_s)
-        job, self._job = self._job, None
-        if job is not None and job.successful() and self._unwanted is not None:
-            with suppress(OSError):
-                self._unwanted(job.value)
+
+def _give_away(job: Any, unwanted: Callable[[T], object]) -> None:
+    if job.successful():
+        with suppress(OSError):
+            unwanted(job.value)

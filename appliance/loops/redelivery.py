@@ -115,9 +115,8 @@ class Redelivery:
         except QueueError as exc:
             self._once(path.name, "outbox.undelivered", file=path.name, error=str(exc))
         finally:
-            # What is under way uses the file.
-            if journal is not None and not self._aside.is_busy:
-                journal.close()
+            if journal is not None:
+                self._aside.afterwards(journal.close)
         return False
 
     def _put_aside(self, path: Path, **about: object) -> None:

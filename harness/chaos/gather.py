@@ -11,7 +11,7 @@ from harness.chaos.crew import Place
 from harness.chaos.plan import SUB_QUEUES
 from harness.evidence import ledger
 from harness.evidence.diary import Diary
-from harness.evidence.history import STOOD_STILL, History, Rules, Run, Sent, Trouble
+from harness.evidence.history import STARVED, STOOD_STILL, History, Rules, Run, Sent, Trouble
 from harness.evidence.invariants import SLACK_S
 from harness.queue import asynq
 from harness.queue.strict import reader
@@ -92,16 +92,21 @@ def history(
 def of_the_machine(
     pauses: Iterable[tuple[float, float]], rules: Rules, injected: Iterable[Trouble]
 ) -> Iterable[Trouble]:
-    """Pauses of Redis as long as half a lease that nothing explains that was done to it."""
-    of_redis = [trouble for trouble in injected if trouble.target == "redis"]
+    """Pauses of Redis as long as half a lease, without what was done to it meanwhile."""
+    parts = list(pauses)
+    for trouble in injected:
+        if trouble.target == "redis" and trouble.kind != STARVED:
+            before_s, after_s = trouble.began_s - SLACK_S, trouble.ended_s + SLACK_S
+            parts = [
+                part
+                for began_s, ended_s in parts
+                for part in ((began_s, min(ended_s, before_s)), (max(began_s, after_s), ended_s))
+                if part[0] < part[1]
+            ]
     return [
         Trouble(STOOD_STILL, "redis", began_s, ended_s)
-        for began_s, ended_s in pauses
+        for began_s, ended_s in parts
         if ended_s - began_s >= rules.lease_s / 2
-        and not any(
-            trouble.began_s - SLACK_S <= ended_s and began_s <= trouble.ended_s + SLACK_S
-            for trouble in of_redis
-        )
     ]
 
 

@@ -33,8 +33,8 @@ class Sender:
         self._thread.start()
 
     @property
-    def has_sent_all(self) -> bool:
-        """Whether every task was sent."""
+    def has_ended(self) -> bool:
+        """Whether it will send no more."""
         return not self._thread.is_alive()
 
     def stop(self) -> None:

@@ -29,6 +29,8 @@ WORKER_STOPPED, TASK_PROCESS_KILLED = "worker stopped", "task process killed"
 SLACK_S = 0.5
 #: Seconds for which a worker that starts may try again what a busy machine made fail.
 _JUST_NOW_S = 10.0
+#: Seconds until a worker has to be up, even on such a machine.
+_START_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -239,7 +241,8 @@ def _drained_in_time(facts: Facts) -> Found:
                 f"{life.worker} took {took_s:.1f} s to end, allowed are {facts.history.rules.drain_s:g} s",
             )
         # Until it is up a signal does to it what signals do to programs.
-        ended_by_it = life.status == -signal.SIGTERM and not facts.has_begun(life)
+        new = life.asked_s - life.began_s < _START_S and not facts.has_begun(life)
+        ended_by_it = life.status == -signal.SIGTERM and new
         if life.status != 0 and not ended_by_it:
             yield "", f"{life.worker} was asked to end and did so with exit status {life.status}"
 
@@ -251,8 +254,9 @@ def _ends_only_when_told(facts: Facts) -> Found:
         hit = [
             trouble
             for trouble in facts.troubles({life.worker, "redis"}, life.began_s, life.ended_s)
-            # A machine that was busy once explains no end much later.
-            if trouble.kind not in {STARVED, STOOD_STILL} or trouble.ended_s >= life.ended_s - _JUST_NOW_S
+            # A busy machine explains a start that fails just then, no other end.
+            if trouble.kind not in {STARVED, STOOD_STILL}
+            or (trouble.ended_s >= life.ended_s - _JUST_NOW_S and not facts.has_begun(life))
         ]
         if not (hit and life.status in facts.history.rules.start_failures):
             yield "", f"{life.worker} ended by itself with exit status {life.status}"

@@ -4,6 +4,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -128,35 +129,56 @@ def test_a_disk_that_hangs_does_not_hold_up_the_stop_and_keeps_its_file(
 
 
 def test_whoever_asks_one_thing_at_a_time_is_done() -> None:
-    thread, goes_on, at_work = Aside(limit_s=30), threading.Event(), []
-    most = 0
+    thread, at_work = Aside(limit_s=30), []
+    go_on = [threading.Event() for _ in range(3)]
 
-    def work() -> int:
-        nonlocal most
-        at_work.append(1)
-        most = max(most, len(at_work))
-        goes_on.wait(30)
-        at_work.pop()
+    def work(event: threading.Event) -> int:
+        at_work.append(event)
+        event.wait(30)
+        at_work.remove(event)
         return 7
 
     # given something under way that its greenlet was ended in
-    ended = gevent.spawn(thread.do, work)
+    ended = gevent.spawn(thread.do, partial(work, go_on[0]))
     wait.until(lambda: at_work or gevent.sleep(0), 30, "the thread to be at work")
     ended.kill(block=False)
     # when two more want something, as the keeper's look and its last one do
-    more = [gevent.spawn(thread.do, work) for _ in range(2)]
+    more = [gevent.spawn(thread.do, partial(work, event)) for event in go_on[1:]]
     gevent.sleep(0)
-    goes_on.set()
+    go_on[0].set()
+    wait.until(lambda: at_work == [go_on[1]] or gevent.sleep(0), 30, "the first of them to be at work")
+    # then the other one waits for it
+    gevent.sleep(0.05)
+    assert at_work == [go_on[1]]
+    for event in go_on:
+        event.set()
     gevent.joinall(more, 30)
-    # then
     assert [each.value for each in more] == [7, 7]
-    assert most == 1
     assert not thread.is_busy
 
 
-def test_what_came_too_late_is_given_away_with_the_next_piece_of_work(
-    monkeypatch: pytest.MonkeyPatch,
+def test_a_file_that_a_slow_disk_opened_too_late_is_left_to_the_next_worker(
+    tmp_path: Path, broker: Broker, left: Path, db: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    slow = Slow(Journal.adopt)
+    brokers = {(HERE, QUEUE): (broker, broker)}
+    with monkeypatch.context() as patched:
+        patched.setattr(Journal, "adopt", slow)
+        hangs = Redelivery(
+            tmp_path, brokers, HandClock(1_800_000_000), SEAL, POLICY, aside=Aside(limit_s=0.05)
+        )
+        hangs.first()
+        assert slow.at_work
+    slow.goes_on.set()
+
+    def is_delivered() -> bool:
+        Redelivery(tmp_path, brokers, HandClock(1_800_000_000), SEAL, POLICY).first()
+        return asynq.where_is(db, QUEUE, "a") == "completed"
+
+    wait.until(lambda: is_delivered() or gevent.sleep(0.01), 30, "the next one to deliver it")
+
+
+def test_what_came_too_late_is_given_away(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(aside, "_ENDING_S", 0.01)
     thread, goes_on, given_away = Aside(limit_s=30), threading.Event(), []
     ended = gevent.spawn(thread.do, lambda: goes_on.wait(30) and "opened", given_away.append)
@@ -164,5 +186,5 @@ def test_what_came_too_late_is_given_away_with_the_next_piece_of_work(
     ended.kill()
     assert thread.is_busy
     goes_on.set()
-    assert thread.do(lambda: 1) == 1
+    wait.until(lambda: given_away or gevent.sleep(0), 30, "it to be given away")
     assert given_away == ["opened"]

@@ -61,7 +61,7 @@ def test_four_workers_of_the_production_example_share_the_tasks(engine: Engine, 
     workers = demo.run("ps", "--quiet", "worker").stdout.split()
     wait.until(
         lambda: all(engine.inspect(name, "{{.State.Health.Status}}") == "healthy" for name in workers),
-        300,
+        900,
         "four healthy workers",
         lambda: demo.run("logs", "--tail", "30").stdout,
     )

@@ -34,3 +34,6 @@ def test_only_a_pause_that_costs_leases_and_was_not_injected_is_the_machines() -
     assert of_the_machine([(100.1, 101.4)], RULES, [elsewhere]) != []
     assert of_the_machine([(100.1, 101.4)], RULES, [stop]) == []
     assert of_the_machine([(100.1, 100.9)], RULES, []) == []
+    # What is left of a long one counts.
+    (rest,) = of_the_machine([(99.9, 110.0)], RULES, [stop, Trouble("starved", "redis", 101.0, 109.0)])
+    assert (rest.began_s, rest.ended_s) == (101.8, 110.0)

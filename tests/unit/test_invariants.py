@@ -227,6 +227,8 @@ def test_time_that_a_worker_stood_still_is_not_counted_as_draining() -> None:
 def test_a_worker_that_is_not_up_yet_may_end_by_the_signal_itself() -> None:
     new, old = (replace(life, status=-15) for life in (Life("w2", 14.0, 16.0, 0, asked_s=15.0), *RIGHT.lives))
     assert check(replace(RIGHT, lives=[*RIGHT.lives, new])) == []
+    (violation,) = check(replace(RIGHT, lives=[*RIGHT.lives, replace(new, began_s=-60.0)]))
+    assert "exit status -15" in violation.what
     (violation,) = check(replace(RIGHT, lives=[old]))
     assert "exit status -15" in violation.what
 
@@ -241,14 +243,16 @@ def test_a_worker_may_fail_to_start_while_what_it_needs_is_in_trouble() -> None:
     assert check(replace(failed, troubles=[Trouble("refused", "w1", 8.0, 10.0)])) == []
 
 
-@pytest.mark.parametrize(("kind", "target"), [("starved", "w1"), ("stood still", "redis")])
+@pytest.mark.parametrize(("kind", "target"), [("starved", "{}"), ("stood still", "redis")])
 def test_a_busy_machine_explains_a_start_that_fails_just_then_and_no_end_much_later(
     kind: str, target: str
 ) -> None:
-    failed = replace(RIGHT, lives=[Life("w1", 9.0, 17.0, 3)], troubles=[Trouble(kind, target, 9.0, 10.0)])
-    assert check(failed) == []
-    (violation,) = check(replace(failed, lives=[Life("w1", 9.0, 25.0, 3)]))
-    assert violation.invariant == "a worker ends only when it is told to"
+    new, old = Life("w2", 9.0, 17.0, 3), Life("w1", 9.0, 17.0, 3)
+    troubles = [Trouble(kind, target.format(worker), 9.0, 10.0) for worker in ("w1", "w2")]
+    assert check(replace(RIGHT, lives=[*RIGHT.lives, new], troubles=troubles)) == []
+    for life in (replace(new, ended_s=25.0), old):
+        (violation,) = check(replace(RIGHT, lives=[life], troubles=troubles))
+        assert violation.invariant == "a worker ends only when it is told to"
 
 
 def test_the_story_of_a_task_is_its_events_and_the_faults_they_fall_into_in_order() -> None:

@@ -11,7 +11,7 @@ import structlog
 from appliance import lane
 from appliance.control.contract import RedisEndpoint
 from appliance.event import Event
-from appliance.lane import DISPATCHER, UPKEEP, Lane, Loop, Parts, Running, deploying
+from appliance.lane import DISPATCHER, FINAL_SETTLE_S, UPKEEP, Lane, Loop, Parts, Running, deploying
 from appliance.queue.place import RedisPlace
 from tests.clock import HandClock
 
@@ -30,12 +30,15 @@ class Runner:
         self.stopped: list[float] = []
         self.places = {OLD}
         self.refusal: str | None = None
+        self.complaint = ""
 
     def start(self) -> None:
         pass
 
     def stop(self, grace_s: float) -> None:
         self.stopped.append(grace_s)
+        if self.complaint:
+            raise OSError(self.complaint)
 
     def folders(self) -> set[Path]:
         return self.places
@@ -210,8 +213,22 @@ def test_a_loop_that_takes_long_to_end_does_not_keep_the_lane_from_stopping(
 
     bench.lane.stop()
 
-    assert bench.connections.closed
+    assert bench.runner.stopped == [5.0]
+    # It may be in use.
+    assert not bench.connections.closed
     may_end.set()
+
+
+def test_a_process_that_cannot_be_stopped_keeps_no_outcome_from_being_settled() -> None:
+    bench = Bench()
+    bench.lane.start()
+    bench.runner.complaint = "the process is not ours to end"
+
+    with pytest.raises(OSError, match="not ours"):
+        bench.lane.stop()
+
+    assert bench.dispatcher.finished == [FINAL_SETTLE_S]
+    assert bench.connections.closed
 
 
 def test_a_lane_that_was_never_started_drains_and_stops_at_once() -> None:

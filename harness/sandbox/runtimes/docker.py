@@ -251,9 +251,11 @@ class DockerWorker:
 
     def close(self) -> None:
         """Remove the container with its volumes; idempotent."""
-        if self._container is not None:
-            _remove_container(self._container)
-        self._engine.close()
+        try:
+            if self._container is not None:
+                _remove_container(self._container)
+        finally:
+            self._engine.close()
 
     def _state(self) -> Mapping[str, Any]:
         container = self._started()
@@ -277,7 +279,9 @@ def sweep_dead(engine: Any) -> None:
     for run in {
         _labels(each).get(RUN_LABEL, "") for each in found if owner.is_dead(_labels(each)[OWNER_LABEL])
     }:
-        _sweep(engine, run)
+        # What cannot be removed now is left to the next run.
+        with contextlib.suppress(wait.TimedOut):
+            _sweep(engine, run)
 
 
 def _sweep(engine: Any, run: str) -> None:
