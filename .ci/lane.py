@@ -7,7 +7,6 @@ it and by no other (but for one with tests of the image beside others): reading 
 of a processor.
 """
 
-import contextlib
 import os
 import re
 import sys
@@ -43,8 +42,6 @@ LONG = (
 #: still get their share of the machine. (As a session they do not: tests would be held up by what they start,
 #: which has its own sessions, and measure that.)
 GIVE_WAY = 5
-#: How much a lane at tests of the image goes first where Linux shares by session: it makes the image.
-FIRST = -5
 
 
 class Taker:
@@ -55,7 +52,6 @@ class Taker:
         self._notes = notes
         self._first = tuple(f"{folder}/*" for folder in first)
         self._to_give_way = False
-        self._is_first = False
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection(self) -> bool:
@@ -70,13 +66,9 @@ class Taker:
         while item is not None:
             # Known now, so that what files share is not taken down in between.
             following = next(items, None)
-            together = item.get_closest_marker(TOGETHER) is not None
-            if self._to_give_way and not together:
+            if self._to_give_way and item.get_closest_marker(TOGETHER) is None:
                 self._to_give_way = False
                 os.nice(GIVE_WAY)
-            if together != self._is_first:
-                self._is_first = together
-                _weigh(FIRST if together else 0)
             item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
             if session.shouldfail:
                 raise session.Failed(session.shouldfail)
@@ -106,12 +98,6 @@ class Taker:
                 ]
             session.testscollected += len(items)
             yield from items
-
-
-def _weigh(niceness: int) -> None:
-    # Only root may go first; elsewhere it is as it was.
-    with contextlib.suppress(OSError):
-        Path("/proc/self/autogroup").write_text(str(niceness))
 
 
 def _modules(session: pytest.Session, path: Path) -> Iterator[pytest.Module]:
