@@ -73,6 +73,12 @@ class Facts:
         """Workers' lives by name."""
         return {life.worker: life for life in self.history.lives}
 
+    @cached_property
+    def busy(self) -> set[str]:
+        """Names of the workers that have had anything to do with a task."""
+        runs, transitions = self.history.runs, self.history.transitions
+        return {*(each.worker for each in runs), *(each.worker for each in transitions)}
+
     def overran(self, run: Run) -> bool:
         """Whether its task's limit passed during a run."""
         sent = self.sent.get(run.task_id)
@@ -88,11 +94,6 @@ class Facts:
             and trouble.began_s <= to_s
             and trouble.ended_s + trouble.lingers_s >= from_s
         ]
-
-    def has_begun(self, life: Life) -> bool:
-        """Whether a worker has had anything to do with a task."""
-        runs, transitions = self.history.runs, self.history.transitions
-        return life.worker in {*(each.worker for each in runs), *(each.worker for each in transitions)}
 
     def held_from_s(self, transition: Transition) -> float:
         """When the attempt that ``transition`` ended was taken."""
@@ -241,7 +242,7 @@ def _drained_in_time(facts: Facts) -> Found:
                 f"{life.worker} took {took_s:.1f} s to end, allowed are {facts.history.rules.drain_s:g} s",
             )
         # Until it is up a signal does to it what signals do to programs.
-        new = life.asked_s - life.began_s < _START_S and not facts.has_begun(life)
+        new = life.asked_s - life.began_s < _START_S and life.worker not in facts.busy
         ended_by_it = life.status == -signal.SIGTERM and new
         if life.status != 0 and not ended_by_it:
             yield "", f"{life.worker} was asked to end and did so with exit status {life.status}"
@@ -256,7 +257,7 @@ def _ends_only_when_told(facts: Facts) -> Found:
             for trouble in facts.troubles({life.worker, "redis"}, life.began_s, life.ended_s)
             # A busy machine explains a start that fails just then, no other end.
             if trouble.kind not in {STARVED, STOOD_STILL}
-            or (trouble.ended_s >= life.ended_s - _JUST_NOW_S and not facts.has_begun(life))
+            or (trouble.ended_s >= life.ended_s - _JUST_NOW_S and life.worker not in facts.busy)
         ]
         if not (hit and life.status in facts.history.rules.start_failures):
             yield "", f"{life.worker} ended by itself with exit status {life.status}"

@@ -8,7 +8,6 @@ all the while says when.
 import contextlib
 import json
 import math
-import threading
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from typing import Any
 
 import redis
 
+from harness.background import Background
 from harness.evidence.history import Transition
 from harness.queue.asynq import PLACES
 
@@ -43,20 +43,12 @@ _POPS = _MOVES | {"RPOP", "LPOP"}
 _ZADD_OPTIONS = frozenset({b"NX", b"XX", b"GT", b"LT", b"CH"})
 
 
-class Clock:
+class Clock(Background):
     """A context manager: inside it, Redis's own time is noted in Redis. Rides out any trouble."""
 
     def __init__(self, db: redis.Redis) -> None:
+        super().__init__("ledger-clock", 10)
         self._db = db
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="ledger-clock", daemon=True)
-
-    def __enter__(self) -> None:
-        self._thread.start()
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join(10)
 
     def _run(self) -> None:
         while not self._stop.wait(TICK_S):

@@ -2,13 +2,12 @@
 
 import contextlib
 import json
-import threading
 from collections.abc import Callable, Mapping, Sequence
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import redis
 
+from harness.background import Background
 from harness.evidence.timeline import Timeline
 from harness.queue import asynq
 from harness.sandbox.runtimes.protocol import Worker
@@ -18,7 +17,7 @@ _LISTS = frozenset({"pending", "active"})
 _BEAT = ("status", "quiet", "healthy", "recovery")
 
 
-class Sampler:
+class Sampler(Background):
     """Samples from entering to leaving, in its own thread; ``workers`` gives those there are by now."""
 
     def __init__(
@@ -28,13 +27,12 @@ class Sampler:
         workers: Callable[[], Sequence[Worker]],
         every_s: float = EVERY_S,
     ) -> None:
+        super().__init__("sampler")
         self._timeline = timeline
         self._db = db
         self._workers = workers
         self._every_s = every_s
         self._last: dict[tuple[str, str], Mapping[str, Any]] = {}
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="sampler", daemon=True)
 
     def tick(self) -> None:
         """Look once."""
@@ -69,16 +67,6 @@ class Sampler:
             # A Redis that is down has nothing to show; that is part of some stories.
             with contextlib.suppress(redis.RedisError, OSError):
                 self.tick()
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stop.set()
-        self._thread.join()
 
 
 def _decoded(text: str) -> Any:

@@ -5,14 +5,12 @@ how long it was ready and did not run; where the kernel does not count, no worke
 """
 
 import contextlib
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
+from harness.background import Background
 from harness.evidence.history import STARVED, Trouble
 
 #: Seconds between two looks.
@@ -59,7 +57,7 @@ class _Watched:
         self._troubles.append(Trouble(STARVED, self._target, began_s, now_s))
 
 
-class Starvation:
+class Starvation(Background):
     """Watches from entering to leaving, in its own thread.
 
     A process that waited for half of the last ``window_s`` was starved then.
@@ -72,14 +70,13 @@ class Starvation:
         clock: Callable[[], float] = time.time,
         account: Callable[[int], float] = waited_s,
     ) -> None:
+        super().__init__("starvation")
         self._pids: Mapping[str, int] = {}
         self._window_s = window_s
         self._every_s = every_s
         self._clock = clock
         self._account = account
         self._watched: dict[tuple[str, int], _Watched] = {}
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="starvation", daemon=True)
 
     @property
     def troubles(self) -> list[Trouble]:
@@ -100,13 +97,3 @@ class Starvation:
     def _run(self) -> None:
         while not self._stop.wait(self._every_s):
             self.look()
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stop.set()
-        self._thread.join()

@@ -28,9 +28,9 @@ __all__ = ["dead"]
 
 
 @pytest.fixture
-def make(tmp_path: Path, broker: Broker) -> Callable[[], Redelivery]:
-    return lambda: Redelivery(
-        tmp_path, {(HERE, QUEUE): (broker, broker)}, HandClock(1_800_000_000), SEAL, POLICY
+def make(tmp_path: Path, broker: Broker) -> Callable[..., Redelivery]:
+    return lambda **options: Redelivery(
+        tmp_path, {(HERE, QUEUE): (broker, broker)}, HandClock(1_800_000_000), SEAL, POLICY, **options
     )
 
 
@@ -83,7 +83,7 @@ def stopped_in(slow: Slow, redelivery: Redelivery) -> Iterator[gevent.Greenlet]:
 
 
 def test_a_file_is_not_closed_while_the_thread_is_at_it(
-    make: Callable[[], Redelivery], left: Path, db: redis.Redis, monkeypatch: pytest.MonkeyPatch
+    make: Callable[..., Redelivery], left: Path, db: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(aside, "_ENDING_S", 30)
     slow = Slow(Journal.remove)
@@ -99,7 +99,7 @@ def test_a_file_is_not_closed_while_the_thread_is_at_it(
 
 
 def test_a_file_that_was_just_taken_is_left_to_the_next_worker(
-    make: Callable[[], Redelivery], left: Path, db: redis.Redis, monkeypatch: pytest.MonkeyPatch
+    make: Callable[..., Redelivery], left: Path, db: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(aside, "_ENDING_S", 30)
     slow = Slow(Journal.adopt)
@@ -115,7 +115,7 @@ def test_a_file_that_was_just_taken_is_left_to_the_next_worker(
 
 
 def test_a_disk_that_hangs_does_not_hold_up_the_stop_and_keeps_its_file(
-    make: Callable[[], Redelivery], left: Path, monkeypatch: pytest.MonkeyPatch
+    make: Callable[..., Redelivery], left: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(aside, "_ENDING_S", 0.05)
     slow = Slow(Journal.remove)
@@ -158,21 +158,17 @@ def test_whoever_asks_one_thing_at_a_time_is_done() -> None:
 
 
 def test_a_file_that_a_slow_disk_opened_too_late_is_left_to_the_next_worker(
-    tmp_path: Path, broker: Broker, left: Path, db: redis.Redis, monkeypatch: pytest.MonkeyPatch
+    make: Callable[..., Redelivery], left: Path, db: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slow = Slow(Journal.adopt)
-    brokers = {(HERE, QUEUE): (broker, broker)}
     with monkeypatch.context() as patched:
         patched.setattr(Journal, "adopt", slow)
-        hangs = Redelivery(
-            tmp_path, brokers, HandClock(1_800_000_000), SEAL, POLICY, aside=Aside(limit_s=0.05)
-        )
-        hangs.first()
+        make(aside=Aside(limit_s=0.05)).first()
         assert slow.at_work
     slow.goes_on.set()
 
     def is_delivered() -> bool:
-        Redelivery(tmp_path, brokers, HandClock(1_800_000_000), SEAL, POLICY).first()
+        make().first()
         return asynq.where_is(db, QUEUE, "a") == "completed"
 
     wait.until(lambda: is_delivered() or gevent.sleep(0.01), 30, "the next one to deliver it")

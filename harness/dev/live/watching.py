@@ -4,16 +4,14 @@ What git ignores there is seen, too: whether anything has changed for it is git'
 """
 
 import queue
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import watchfiles
 
+from harness.background import Background
 from harness.failure import CommandFailed
 
 #: Milliseconds in which changes are collected, without a change and at most.
@@ -33,14 +31,13 @@ class Noteworthy(watchfiles.DefaultFilter):
         )
 
 
-class Watching:
+class Watching(Background):
     """A context manager; inside it, :meth:`changes` says what was saved since it was asked before."""
 
     def __init__(self, folder: Path) -> None:
+        super().__init__("watching", _END_S)
         self._folder = folder
         self._found: queue.SimpleQueue[Sequence[str] | Exception] = queue.SimpleQueue()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="watching", daemon=True)
 
     def changes(self, wait_s: float) -> list[str]:
         """Paths relative to the folder, sorted; waits so long for the first of them.
@@ -60,17 +57,7 @@ class Watching:
                 ) from news
             found.update(news)
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stop.set()
-        self._thread.join(_END_S)
-
-    def _watch(self) -> None:
+    def _run(self) -> None:
         try:
             for changes in watchfiles.watch(
                 self._folder,

@@ -1,15 +1,13 @@
 """Looks at workers while they are under load: memory, what waits, and how busy the machine is."""
 
 import contextlib
-import threading
 import time
 from collections.abc import Callable, Sequence
-from types import TracebackType
-from typing import Self
 
 import psutil
 import redis
 
+from harness.background import Background
 from harness.dev.load.figures import Sample
 from harness.queue import asynq
 
@@ -29,18 +27,17 @@ def counts(db: redis.Redis, queues: Sequence[str]) -> tuple[int, int]:
     return sum(found) - running, running
 
 
-class Looking:
+class Looking(Background):
     """Samples from entering to leaving, in its own thread; ``now`` says what time a sample is of."""
 
     def __init__(
         self, db: redis.Redis, queues: Sequence[str], pids: Sequence[int], now: Callable[[], float]
     ) -> None:
+        super().__init__("looking")
         self._db = db
         self._queues = queues
         self._pids = pids
         self._now = now
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="looking", daemon=True)
         self.samples: list[Sample] = []
 
     def tick(self) -> None:
@@ -56,16 +53,6 @@ class Looking:
             due_s += EVERY_S
             with contextlib.suppress(redis.RedisError, OSError):
                 self.tick()
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stop.set()
-        self._thread.join()
 
 
 def _memory(pid: int) -> int:
