@@ -9,11 +9,11 @@ from pathlib import Path
 
 from harness import wait
 
-START_TIMEOUT_S = 90.0
+START_TIMEOUT_S = 300.0
 
 
 def shell(
-    line: str, folder: Path, *, timeout_s: float = 120, **variables: str
+    line: str, folder: Path, *, timeout_s: float = 300, **variables: str
 ) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         ["sh", "-c", line],

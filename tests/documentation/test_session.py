@@ -15,8 +15,6 @@ from tests.documentation.terminal import shell, shows, started
 
 LOCAL, TASKS = "docs/local-runqy.md", "docs/tasks.md"
 
-pytestmark = pytest.mark.timeout(300)
-
 
 def test_the_local_session_goes_as_the_pages_say(tmp_path: Path) -> None:
     # given a repository as the README has it

@@ -11,7 +11,7 @@ from harness.commands import init
 from tests.integration.program import left_in
 
 #: For a busy machine; a session takes a few seconds.
-TIMEOUT_S = 270
+TIMEOUT_S = 800
 
 pytestmark = pytest.mark.timeout(TIMEOUT_S + 30)
 

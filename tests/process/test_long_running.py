@@ -318,7 +318,7 @@ def test_20_mb_without_a_line_break_go_by_in_pieces(bench: Bench) -> None:
     bench.output.clear()
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(300)
 def test_a_process_that_does_not_read_does_not_hold_up_the_worker(bench: Bench) -> None:
     runner = bench.long_running("from raw import *\nimport time\nready(); time.sleep(1000)")
     bench.ready(runner)

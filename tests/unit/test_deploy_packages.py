@@ -281,7 +281,7 @@ def test_a_lock_file_that_is_none_is_refused(lock: dict[str, Any]) -> None:
         poetry.constraints(lock)
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("line", ["-r {}", "-c {}", "-f {}", "{}"])
 @pytest.mark.parametrize("named", ["/dev/zero", "pipe", "endless", "."])
 def test_a_requirements_file_that_names_what_never_ends_holds_up_no_worker(
