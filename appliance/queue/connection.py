@@ -205,6 +205,7 @@ class Channel:
         self.lock = RLock()
         self._astray = False
         self._greeting = False
+        self._closings = 0
 
     def batch(self, commands: Sequence[Command]) -> list[Any]:
         """Send ``commands`` in one write and return their replies in order.
@@ -266,7 +267,8 @@ class Channel:
         return bool(self._connection.is_connected)
 
     def close(self) -> None:
-        """Drop the connection; the next batch opens another."""
+        """Drop the connection; the next batch opens another. A batch that another has under way is lost."""
+        self._closings += 1
         self._connection.disconnect()
 
     @property
@@ -307,6 +309,7 @@ class Channel:
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
+        closings = self._closings
         try:
             yield
         except exceptions.AuthenticationError as exc:
@@ -324,6 +327,12 @@ class Channel:
         except QueueUnavailable as exc:
             self._failed(str(exc))  # no Sentinel knows where Redis is
             raise
+        except Exception as exc:
+            self._connection.disconnect()
+            # What a closed connection makes of being read is a ValueError where there is TLS.
+            if self._closings == closings:
+                raise
+            raise self._failed(f"Redis at {self._address}: closed meanwhile: {exc}") from exc
         except BaseException:
             # Killed between request and reply: what comes next on this connection is not ours.
             self._connection.disconnect()

@@ -1,11 +1,16 @@
 """Channels to a Redis with TLS: what is verified, what is shown, and what is said where either fails."""
 
+import os
+import signal
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+import gevent
+import gevent.socket
 import pytest
+from gevent import monkey
 
 from appliance.config.settings import RedisSettings
 from appliance.control.contract import RedisEndpoint
@@ -17,6 +22,9 @@ from appliance.queue.subscription import Subscription
 from harness.sandbox.certificates import Certificates, make_certificates
 from harness.sandbox.redis import RedisServer
 from tests.contract.conftest import endpoint_of
+
+#: Has no greenlet go on meanwhile.
+_SELECT = monkey.get_original("select", "select")
 
 
 @pytest.fixture(scope="module")
@@ -137,3 +145,37 @@ def test_a_quiet_subscription_stays_and_hears_what_comes(
         db.publish("topic", "task")
 
         assert "task" in [listener.next() for _ in range(3)]
+
+
+@pytest.mark.parametrize("tls", [True, False])
+def test_a_reply_that_comes_just_as_another_closes_the_connection_is_a_loss(
+    secure: RedisServer, single: RedisServer, certificates: Certificates, tls: bool
+) -> None:
+    server, endpoint = (secure, reached(secure, certificates)) if tls else (single, endpoint_of(single))
+    # The loop asks those that are ready together in an order of its own: one of two comes before the reply.
+    before, after = os.pipe(), os.pipe()
+    with closing(Channel(endpoint, "test")) as channel:
+        channel.call("PING")
+        closers = [gevent.spawn(_close_when_ready, reader, channel) for reader, _ in (before, after)]
+        assert server.pid is not None
+        os.kill(server.pid, signal.SIGSTOP)
+        waiting = gevent.spawn(channel.call, "PING")
+        gevent.idle()
+
+        os.write(before[1], b"x")
+        os.kill(server.pid, signal.SIGCONT)
+        replied, _, _ = _SELECT([channel._connection._sock.fileno()], [], [], 30)
+        os.write(after[1], b"x")
+        gevent.joinall([waiting, *closers], timeout=30)
+
+        assert replied
+        with pytest.raises(QueueUnavailable):
+            waiting.get(block=False)
+        assert channel.call("PING") == b"PONG"
+    for end in (*before, *after):
+        os.close(end)
+
+
+def _close_when_ready(reader: int, channel: Channel) -> None:
+    gevent.socket.wait_read(reader)
+    channel.close()

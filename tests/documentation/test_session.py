@@ -8,8 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from tests.documentation.blocks import ROOT, code, command
 from tests.documentation.terminal import shell, shows, started
 
