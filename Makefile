@@ -32,7 +32,8 @@ e2e: venv system ## Play every scenario against the worker (RUNTIME=process|dock
 	docker) compose/build.sh worker ;; \
 	'') if docker info >/dev/null 2>&1; then compose/build.sh worker; fi ;; \
 	esac
-	@$(BIN)/runqy-harness e2e $(if $(RUNTIME),--runtime $(RUNTIME)) $(E2E)
+	@$(BIN)/runqy-harness e2e $(if $(RUNTIME),--runtime $(RUNTIME)) \
+	    $(if $(filter process,$(RUNTIME)),,$(IMAGE_TAG:%=--image runqy-appliance:%)) $(E2E)
 
 lint: venv ## Style: ruff
 	$(BIN)/ruff check .

@@ -113,7 +113,7 @@ def test_a_run_in_containers_that_is_interrupted_leaves_nothing_at_the_engine(
         owners = {each.labels[RUN_LABEL]: int(each.labels[OWNER_LABEL].split("/")[3]) for each in found}
         return next((run for run, owner in owners.items() if owner in processes), "")
 
-    with program(tmp_path / "run", "e2e", "--runtime", "docker", "--only", "recovery/backoff") as e2e:
+    with program(tmp_path / "run", "e2e", "--image", image, "--only", "recovery/backoff") as e2e:
         ours = wait.until(container, 60, "a container to run", e2e.said)
         # As Ctrl-C does: to all of them at once.
         subprocess.run(["kill", "-INT", "--", f"-{e2e.process.pid}"], check=True)

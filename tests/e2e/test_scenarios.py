@@ -37,7 +37,7 @@ def test_every_scenario_holds_for_workers_as_processes(tmp_path: Path) -> None:
 
 @pytest.mark.image
 def test_a_handful_holds_for_workers_as_containers(tmp_path: Path, image: str) -> None:
-    out = played(tmp_path, "--runtime", "docker", "--short")
+    out = played(tmp_path, "--image", image, "--short")
     assert len(re.findall(r"^ok ", out, re.MULTILINE)) >= 4, out
 
 

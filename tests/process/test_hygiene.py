@@ -290,11 +290,11 @@ def test_a_process_that_hangs_before_it_became_the_program_is_a_failed_start_and
             signal.pause()
 
     monkeypatch.setattr(launch, "_die_with", hang_once)
-    runner = bench.long_running(IDLE, startup_timeout_s=0.2, stop_grace_s=0.1)
+    runner = bench.long_running(IDLE, startup_timeout_s=2.0, stop_grace_s=0.1)
 
     crash = bench.crash()
 
-    assert crash.exit == "was not ready within 0.2 s; SIGKILL"
+    assert crash.exit == "was not ready within 2 s; SIGKILL"
     monkeypatch.undo()
     bench.ready(runner)
 
