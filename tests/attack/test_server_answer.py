@@ -190,7 +190,7 @@ def register(*cases: str) -> tuple[dict[str, dict[str, Any]], list[bytes], list[
             cwd=ROOT,
             capture_output=True,
             text=True,
-            timeout=270,
+            timeout=800,
             check=False,
             env={"PYTHONPATH": str(ROOT)},
         )

@@ -19,7 +19,7 @@ from harness.evidence.timeline import Timeline
 
 def chaos(*arguments: str) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "harness", "chaos", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=270, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=800, check=False)
 
 
 def test_a_seeded_run_keeps_every_invariant_and_says_what_was_done(tmp_path: Path) -> None:

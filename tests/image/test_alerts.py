@@ -55,7 +55,7 @@ def play(cases: Sequence[Case], folder: Path) -> "subprocess.CompletedProcess[st
     played = {"rule_files": [str(RULES)], "evaluation_interval": "15s", "tests": tests}
     (folder / "tests.yml").write_text(json.dumps(played))
     command = [PROMTOOL or "promtool", "test", "rules", "tests.yml"]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=120)
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=600)
 
 
 def _expect(series: str, alerts: frozenset[str], minutes: int) -> dict[str, Any]:

@@ -39,7 +39,7 @@ class Project:
         images = {"WORKER_IMAGE": IMAGE, "HARNESS_IMAGE": HARNESS_IMAGE}
         environment = {**os.environ, **SETTINGS, **images}
         done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, check=False, timeout=300
+            command, env=environment, capture_output=True, text=True, check=False, timeout=900
         )
         if check and done.returncode != 0:
             raise AssertionError(f"{' '.join(command)}: {done.returncode}\n{done.stdout}{done.stderr}")

@@ -15,6 +15,6 @@ def closed_pipe(program: Sequence[str], folder: Path, env: Mapping[str, str]) ->
         env=env,
         stderr=subprocess.PIPE,
         check=False,
-        timeout=120,
+        timeout=600,
     )
     return int((folder / "ended").read_text()), done.stderr

@@ -73,7 +73,7 @@ def test_another_program_that_has_a_lock_of_apts_is_waited_for(
         said = _line(program)
         assert "waiting for another program" in said
         assert lock in said
-    assert program.wait(60) == 0
+    assert program.wait(300) == 0
     assert "tiny" in (system / "asked").read_text()
 
 
@@ -83,7 +83,7 @@ def test_two_clones_install_one_after_the_other(system: Path, install: Install) 
         assert "waiting for another program" in _line(first)
         second = install("tiny")
         assert "waiting for another that installs" in _line(second)
-    assert [first.wait(60), second.wait(60)] == [0, 0]
+    assert [first.wait(300), second.wait(300)] == [0, 0]
     # A service that a package brings would be started were the file missing, if only for the second.
     asked = (system / "asked").read_text()
     assert asked.count("exit 101") == asked.count("policy:") > 1
@@ -92,7 +92,7 @@ def test_two_clones_install_one_after_the_other(system: Path, install: Install) 
 
 def test_what_is_wrong_beside_locks_is_said_at_once(system: Path, install: Install) -> None:
     program = install("no-such-package")
-    assert "Unable to locate package no-such-package" in program.communicate(timeout=60)[0]
+    assert "Unable to locate package no-such-package" in program.communicate(timeout=300)[0]
     assert program.returncode == 1
     assert not (system / "usr/sbin/policy-rc.d").exists()
 

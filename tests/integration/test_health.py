@@ -325,7 +325,7 @@ def _browse(worker: Watched, profile: Path, *options: str) -> str:
         [*browser, f"--user-data-dir={profile}/browser", "--virtual-time-budget=4000", *options, page],
         capture_output=True,
         text=True,
-        timeout=90,
+        timeout=300,
         check=True,
     )
     return shown.stdout

@@ -55,7 +55,7 @@ def cells(page: str, width: int, folder: Path) -> list[tuple[str, str, bool, boo
         f"--user-data-dir={folder}/browser",
     ]
     look = ["--virtual-time-budget=2000", "--dump-dom", f"file://{folder}/outer.html"]
-    dom = subprocess.run([*browser, *look], capture_output=True, text=True, timeout=90, check=True).stdout
+    dom = subprocess.run([*browser, *look], capture_output=True, text=True, timeout=300, check=True).stdout
     found = re.search(r"&lt;&lt;(.*)&gt;&gt;", dom, re.DOTALL)
     assert found, dom
     return [tuple(cell) for cell in json.loads(html.unescape(found[1]))]

@@ -39,7 +39,7 @@ def test_a_load_is_sent_as_asked_measured_and_judged(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=250,
+        timeout=800,
     )
 
     # then

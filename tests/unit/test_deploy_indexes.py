@@ -80,7 +80,7 @@ def test_what_is_read_is_what_pip_itself_looks_in(home: Path) -> None:
     env = _env(home, PATH=os.environ["PATH"], PIP_RETRIES="0", PIP_DISABLE_PIP_VERSION_CHECK="1")
 
     pip = [sys.executable, "-m", "pip", "install", "--dry-run", "runqy-no-such-package"]
-    said = subprocess.run(pip, env=env, capture_output=True, text=True, check=False, timeout=120).stdout
+    said = subprocess.run(pip, env=env, capture_output=True, text=True, check=False, timeout=600).stdout
 
     assert f"Looking in indexes: {read_indexes(env, home / 'pip.conf').index_url}" in said
 
