@@ -237,6 +237,7 @@ class Channel:
             return replies
 
     def _connect(self) -> None:
+        closings = self._closings
         if self._locate is not None:
             self._connection.host, self._connection.port = self._locate()
         self._greeting = True
@@ -246,6 +247,9 @@ class Channel:
         self._read()
         self._greeting = False
         self.traffic.connects += 1
+        if self._closings != closings:
+            # Before there was a socket that could be closed: what follows would go out all the same.
+            raise exceptions.ConnectionError("closed meanwhile")
 
     def call(self, *command: str | bytes | int | float) -> Any:
         """Send one command and return its checked reply; raises like :meth:`batch` and :func:`check`."""

@@ -176,6 +176,26 @@ def test_a_reply_that_comes_just_as_another_closes_the_connection_is_a_loss(
         os.close(end)
 
 
+@pytest.mark.parametrize("tls", [True, False])
+def test_nothing_goes_out_on_a_connection_that_is_closed_while_it_is_made(
+    secure: RedisServer, single: RedisServer, certificates: Certificates, tls: bool
+) -> None:
+    server, endpoint = (secure, reached(secure, certificates)) if tls else (single, endpoint_of(single))
+    with closing(server.client()) as db, closing(Channel(endpoint, "test")) as channel:
+        assert server.pid is not None
+        os.kill(server.pid, signal.SIGSTOP)
+        waiting = gevent.spawn(channel.call, "SET", "late", "1")
+        gevent.idle()
+
+        channel.close()
+        os.kill(server.pid, signal.SIGCONT)
+
+        with pytest.raises(QueueUnavailable):
+            waiting.get(timeout=30)
+        assert channel.call("PING") == b"PONG"
+        assert db.get("late") is None
+
+
 def _close_when_ready(reader: int, channel: Channel) -> None:
     gevent.socket.wait_read(reader)
     channel.close()
