@@ -27,8 +27,8 @@ def between(what: str, seen: float, least: float, most: float) -> None:
 
 
 #: Seconds by which a machine that does nothing else may start a process later than asked; nothing starts it
-#: earlier. A busy machine may be later, but never by so much that a doubled wait passes for a capped one.
-LATE_S, LATEST_S = 0.4, 1.5
+#: earlier. A busy machine may be later, but never by so much that eight seconds pass for one or two.
+LATE_S, LATEST_S = 0.4, 5.0
 
 
 def slowness() -> float:
