@@ -23,7 +23,7 @@ def make_client(url: str, engine: Engine) -> RunqyClient:
             client.get_task("nobody's")
         return True
 
-    wait.until(answers, 60, "the server's answer", engine.logs_of_all)
+    wait.until(answers, 300, "the server's answer", engine.logs_of_all)
     return client
 
 

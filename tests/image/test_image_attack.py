@@ -131,6 +131,6 @@ def test_there_is_nothing_in_the_environment_of_process_1_for_root_either(engine
     variables = [f"--env={name}={value}" for name, value in UNREACHABLE_SERVER.items()]
     container = engine.start("--user=0", *variables, image)
 
-    wait.until(lambda: "worker.starting" in engine.logs(container), 60, "the worker", engine.logs_of_all)
+    wait.until(lambda: "worker.starting" in engine.logs(container), 300, "the worker", engine.logs_of_all)
 
     assert engine.sh(container, "cat /proc/1/comm; wc -c < /proc/1/environ").split() == ["tini", "0"]

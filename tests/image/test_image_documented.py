@@ -91,7 +91,7 @@ def test_a_task_image_is_tried_as_its_page_says(engine: Engine, image: str, harn
 
     # and the server, under a name of its own
     server = engine.start(*words("docker run --detach --rm --name runqy "))
-    wait.until(lambda: "Ctrl-C ends" in engine.logs(server), 60, "the server", engine.logs_of_all)
+    wait.until(lambda: "Ctrl-C ends" in engine.logs(server), 300, "the server", engine.logs_of_all)
 
     # when
     shared, *rest = words("docker run --rm --network ")

@@ -63,7 +63,7 @@ def test_pid_1_reaps_what_a_task_leaves_behind(engine: Engine, client: RunqyClie
     # then it goes entirely when it ends, while the task's process lives on
     wait.until(
         lambda: engine.sh(held, STATE.format(pid=pid)).strip() == "gone",
-        timeout_s=20,
+        timeout_s=300,
         what=f"the end of {pid}",
         diagnose=lambda: engine.sh(held, "cat /proc/[0-9]*/stat"),
     )
@@ -81,7 +81,7 @@ def test_a_task_that_takes_all_memory_dies_of_it_and_it_alone(
     assert "SIGKILL (out of memory: cgroup oom_kill rose)" in str(seen.error)
     crashes = wait.until(
         lambda: "SIGKILL" in (said := engine.sh(held, "runqy-appliance crashes")) and said,
-        timeout_s=20,
+        timeout_s=300,
         what="the dossier, which travels with a heartbeat",
     )
     assert "SIGKILL (out of memory: cgroup oom_kill rose)" in crashes

@@ -138,7 +138,11 @@ def test_orphans_are_reaped(
 ) -> None:
     # given a container whose PID 1 is known
     container = engine.start(*options, image, *command)
-    assert engine.sh(container, "cat /proc/1/comm").strip() == init
+    wait.until(
+        lambda: engine.sh(container, "cat /proc/1/comm").strip() == init,
+        timeout_s=300,
+        what=f"{init} to be PID 1, after the shell that becomes it",
+    )
 
     # when a process loses its parent, to PID 1, and ends
     engine.sh(container, "(sleep 0.3 >/dev/null 2>&1 & echo $! >/tmp/orphan)")
@@ -146,7 +150,7 @@ def test_orphans_are_reaped(
     # then
     wait.until(
         lambda: engine.sh(container, STATE_OF_ORPHAN).strip() == end,
-        timeout_s=20,
+        timeout_s=300,
         what=f"the orphan's state {end}",
         diagnose=lambda: engine.sh(container, "cat /proc/[0-9]*/stat"),
     )
@@ -215,7 +219,7 @@ def test_stop_reaches_the_worker_and_ends_it_cleanly(engine: Engine, image: str)
     container = engine.start(*(f"--env={name}={value}" for name, value in UNREACHABLE_SERVER.items()), image)
     wait.until(
         lambda: "registration" in engine.logs(container),
-        timeout_s=20,
+        timeout_s=300,
         what="a first attempt at registering",
         diagnose=lambda: engine.logs(container),
     )
@@ -236,7 +240,7 @@ def test_an_engine_that_gives_less_time_than_a_stop_may_take_is_warned_of_once(
     # when it has started
     wait.until(
         lambda: "registration" in engine.logs(container),
-        timeout_s=20,
+        timeout_s=300,
         what="a first attempt at registering",
         diagnose=lambda: engine.logs(container),
     )
