@@ -41,8 +41,8 @@ SLEEP_S = 1.5
 
 #: Cloning, an environment and an installation: seconds, minutes on a busy machine.
 DEPLOY_TIMEOUT_S = 300.0
-TASKS_TIMEOUT_S = 60.0
-STOP_TIMEOUT_S = 20.0
+TASKS_TIMEOUT_S = 300.0
+STOP_TIMEOUT_S = 60.0
 _LAST_LINES = 20
 
 #: Beside the three that every worker needs: a log we can read, no 10 s before a retry, and an environment

@@ -95,7 +95,10 @@ def test_the_image_is_the_one_that_is_built_and_can_be_renamed() -> None:
         (["IMAGE_TAG=mine", "RUNTIME=process"], ""),
     ],
 )
-def test_make_e2e_plays_with_the_image_that_it_builds(variables: list[str], named: str) -> None:
+def test_make_e2e_plays_with_the_image_that_it_builds(
+    variables: list[str], named: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("IMAGE_TAG", raising=False)
     command = ["make", "--dry-run", "--no-print-directory", "-C", ROOT, "e2e", *variables]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
