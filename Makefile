@@ -27,13 +27,12 @@ demo: venv ## See the worker do its job: server, Redis, tasks, results, a crash 
 	@$(BIN)/runqy-harness demo
 
 # RUNTIME=process or docker; without it docker where there is an engine. E2E is for further options.
-E2E_IMAGE = $(if $(filter process,$(RUNTIME)),,$(IMAGE_TAG:%=--image runqy-appliance:%))
 e2e: venv system ## Play every scenario against the worker (RUNTIME=process|docker, E2E='--only recovery')
 	@case '$(RUNTIME)' in \
 	docker) compose/build.sh worker ;; \
 	'') if docker info >/dev/null 2>&1; then compose/build.sh worker; fi ;; \
 	esac
-	@$(BIN)/runqy-harness e2e $(if $(RUNTIME),--runtime $(RUNTIME)) $(E2E_IMAGE) $(E2E)
+	@$(BIN)/runqy-harness e2e $(if $(RUNTIME),--runtime $(RUNTIME)) $(E2E)
 
 lint: venv ## Style: ruff
 	$(BIN)/ruff check .

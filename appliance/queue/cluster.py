@@ -8,8 +8,9 @@ queue. Redis answers ASK to a script then, because the key that routes it exists
 not followed. The queue counts as unavailable until the slot has arrived.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, closing
+from itertools import chain
 from typing import Any
 
 import gevent
@@ -59,6 +60,7 @@ class ClusterChannel:
         self._nodes: dict[Address, Channel] = {}
         self._unavailable: dict[Address, str] = {}
         self._stale = False
+        self._closed = False
         self._mending: gevent.Greenlet[..., None] | None = None
 
     def batch(self, commands: Sequence[Command]) -> list[Any]:
@@ -67,6 +69,7 @@ class ClusterChannel:
         Never raises for a node: where one cannot serve, a :class:`NodeUnavailable` is in the reply's place.
         As with any lost connection, the command may have been carried out.
         """
+        self._closed = False
         replies: list[Any] = [None] * len(commands)
         routes = self._route(commands, replies)
         for _ in range(MOST_REDIRECTIONS + 1):
@@ -74,8 +77,7 @@ class ClusterChannel:
             routes = self._redirect(commands, routes, replies)
             if not routes:
                 return replies
-        for position in (position for positions in routes.values() for position in positions):
-            replies[position] = NodeUnavailable("nodes of the Redis Cluster send us round in circles")
+        _refuse(replies, routes.values(), "nodes of the Redis Cluster send us round in circles")
         return replies
 
     def call(self, *command: str | bytes | int | float) -> Any:
@@ -94,7 +96,8 @@ class ClusterChannel:
         return [self._node(address) for address in self._topology.masters]
 
     def close(self) -> None:
-        """Drop all connections; the next batch opens others."""
+        """Drop all connections; the next batch opens others. Batches that others have under way are lost."""
+        self._closed = True
         if self._mending is not None:
             self._mending.kill()
         self._unavailable.clear()
@@ -155,6 +158,9 @@ class ClusterChannel:
             nodes = [(self._node(address), routes[address]) for address in sorted(routes)]
             for node, _ in nodes:
                 locks.enter_context(node.lock)
+            if self._closed:
+                _refuse(replies, routes.values(), "the connections were closed meanwhile")
+                return
             try:
                 for node, positions in nodes:
                     try:
@@ -177,10 +183,10 @@ class ClusterChannel:
                 raise
 
     def _lose(self, node: Channel, positions: list[int], replies: list[Any], exc: QueueError) -> None:
-        self._unavailable[node.address] = str(exc)
-        self._mend_soon()
-        for position in positions:
-            replies[position] = NodeUnavailable(str(exc))
+        if not self._closed:
+            self._unavailable[node.address] = str(exc)
+            self._mend_soon()
+        _refuse(replies, [positions], str(exc))
 
     def _redirect(
         self, commands: Sequence[Command], routes: dict[Address, list[int]], replies: list[Any]
@@ -217,6 +223,8 @@ class ClusterChannel:
     # What is away --------------------------------------------------------------------------------
 
     def _mend_soon(self) -> None:
+        if self._closed:
+            return
         self._stale = True
         if self._mending is None or self._mending.dead:
             self._mending = gevent.spawn(self._mend)
@@ -257,3 +265,8 @@ class ClusterChannel:
                 del self._nodes[address]
                 node.close()
                 node.lock.release()
+
+
+def _refuse(replies: list[Any], places: Iterable[Iterable[int]], reason: str) -> None:
+    for position in chain.from_iterable(places):
+        replies[position] = NodeUnavailable(reason)

@@ -53,7 +53,14 @@ _IN_A_SCRIPT = re.compile(
 _ONE_PIECE_BYTES = 1024 * 1024
 #: Of up to 64 kB each.
 _READS_A_TURN = 32
-_LOST = (exceptions.ConnectionError, exceptions.TimeoutError, exceptions.InvalidResponse, OSError)
+#: A UnicodeError is a host that no name service would be asked for, such as ``redis..svc``.
+_LOST = (
+    exceptions.ConnectionError,
+    exceptions.TimeoutError,
+    exceptions.InvalidResponse,
+    OSError,
+    UnicodeError,
+)
 
 
 class NodeUnavailable(exceptions.RedisError):
@@ -214,7 +221,11 @@ class Channel:
         :class:`QueueUnavailable` when the connection failed: any of the commands may or may not
         have been carried out.
         """
+        closings = self._closings
         with self.lock:
+            if self._closings != closings:
+                # Redis is elsewhere by now, perhaps: what waited for its turn does not go to the old one.
+                raise QueueUnavailable(f"Redis at {self._address}: closed meanwhile")
             self.send(commands)
             return self.receive(len(commands))
 
@@ -271,7 +282,7 @@ class Channel:
         return bool(self._connection.is_connected)
 
     def close(self) -> None:
-        """Drop the connection; the next batch opens another. A batch that another has under way is lost."""
+        """Drop the connection; the next batch opens another. Batches that others have under way are lost."""
         self._closings += 1
         self._connection.disconnect()
 

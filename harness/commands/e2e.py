@@ -35,7 +35,9 @@ def run(arguments: Sequence[str]) -> int:
         help="another worker, as a shell would split it (default: this project's)",
     )
     place.add_argument(
-        "--image", metavar="NAME", help="another worker's image (default: runqy-appliance:dev)"
+        "--image",
+        metavar="NAME",
+        help="another worker's image (default: runqy-appliance:dev, or of IMAGE_TAG)",
     )
     add("--jobs", type=values.whole(1, 64), default=4, metavar="N", help="scenarios at a time (default: 4)")
     add("--short", action="store_true", help="without the long ones; in containers a handful")

@@ -91,6 +91,22 @@ def test_a_batch_that_is_killed_half_way_leaves_no_answers_for_the_next(
         assert answers == [5, 4]
 
 
+def test_nothing_goes_on_at_connections_that_were_closed(cluster: RedisCluster, line: ClusterChannel) -> None:
+    (node, key), _ = keys_apart(cluster)
+    with closing(node.client()) as db:
+        first = gevent.spawn(line.batch, [("BLPOP", f"{key}:list", 30)])
+        wait.until(lambda: db.info("clients")["blocked_clients"], 60, "the first to wait for its answer")
+        second = gevent.spawn(line.batch, [("SET", f"{key}:late", "1")])
+        gevent.idle()
+
+        line.close()
+
+        lost = [first.get(timeout=30)[0], second.get(timeout=30)[0]]
+        assert [type(each) for each in lost] == [NodeUnavailable, NodeUnavailable]
+        assert line._mending is None
+        assert line.batch([("GET", f"{key}:late")]) == [None]
+
+
 def test_a_node_that_hangs_holds_up_its_own_commands_once_and_those_of_others_never_again(
     cluster: RedisCluster, line: ClusterChannel
 ) -> None:

@@ -1,6 +1,7 @@
 """The connection to Redis: lost, refused, demoted, and what is done about each."""
 
 import os
+import re
 from dataclasses import replace
 
 import gevent
@@ -8,6 +9,7 @@ import pytest
 import redis
 from gevent.monkey import get_original
 
+from appliance.control.contract import RedisEndpoint
 from appliance.errors import QueueRejected, QueueUnavailable
 from appliance.process.outcome import Succeeded
 from appliance.queue.broker import Broker
@@ -48,6 +50,31 @@ def test_a_redis_that_is_not_there_is_unavailable(endpoint: object, tmp_path: ob
     gone = Channel(replace(endpoint, port=1), "test")  # type: ignore[type-var]
     with pytest.raises(QueueUnavailable, match=r"127\.0\.0\.1:1"):
         gone.call("PING")
+
+
+@pytest.mark.parametrize("host", ["redis..svc", "r" * 64 + ".svc"])
+def test_a_host_that_no_name_service_would_be_asked_for_is_unavailable(
+    endpoint: RedisEndpoint, host: str
+) -> None:
+    with pytest.raises(QueueUnavailable, match=re.escape(host)):
+        Channel(replace(endpoint, host=host), "test").call("PING")
+
+
+def test_what_waits_for_its_turn_does_not_go_out_on_a_channel_that_was_closed(
+    channel: Channel, db: redis.Redis
+) -> None:
+    first = gevent.spawn(channel.call, "BLPOP", "nothing", 30)
+    gevent.idle()
+    second = gevent.spawn(channel.call, "SET", "late", "1")
+    gevent.idle()
+
+    channel.close()
+
+    for lost in (first, second):
+        with pytest.raises(QueueUnavailable):
+            lost.get(timeout=30)
+    assert channel.call("PING") == b"PONG"
+    assert db.get("late") is None
 
 
 def test_a_refused_command_is_rejected_and_leaves_the_channel_usable(

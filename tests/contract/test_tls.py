@@ -3,7 +3,7 @@
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from gevent import monkey
 from appliance.config.settings import RedisSettings
 from appliance.control.contract import RedisEndpoint
 from appliance.errors import QueueUnavailable
+from appliance.event import Event
 from appliance.queue import connection, subscription
 from appliance.queue.connection import Channel
 from appliance.queue.place import RedisPlace
@@ -157,13 +158,10 @@ def test_a_reply_that_comes_just_as_another_closes_the_connection_is_a_loss(
     with closing(Channel(endpoint, "test")) as channel:
         channel.call("PING")
         closers = [gevent.spawn(_close_when_ready, reader, channel) for reader, _ in (before, after)]
-        assert server.pid is not None
-        os.kill(server.pid, signal.SIGSTOP)
-        waiting = gevent.spawn(channel.call, "PING")
-        gevent.idle()
-
-        os.write(before[1], b"x")
-        os.kill(server.pid, signal.SIGCONT)
+        with _standing_still(server):
+            waiting = gevent.spawn(channel.call, "PING")
+            gevent.idle()
+            os.write(before[1], b"x")
         replied, _, _ = _SELECT([channel._connection._sock.fileno()], [], [], 30)
         os.write(after[1], b"x")
         gevent.joinall([waiting, *closers], timeout=30)
@@ -181,19 +179,33 @@ def test_nothing_goes_out_on_a_connection_that_is_closed_while_it_is_made(
     secure: RedisServer, single: RedisServer, certificates: Certificates, tls: bool
 ) -> None:
     server, endpoint = (secure, reached(secure, certificates)) if tls else (single, endpoint_of(single))
-    with closing(server.client()) as db, closing(Channel(endpoint, "test")) as channel:
-        assert server.pid is not None
-        os.kill(server.pid, signal.SIGSTOP)
+    known = Event()
+
+    def locate() -> tuple[str, int]:
+        known.wait()
+        return endpoint.host, endpoint.port
+
+    with closing(server.client()) as db, closing(Channel(endpoint, "test", locate=locate)) as channel:
         waiting = gevent.spawn(channel.call, "SET", "late", "1")
         gevent.idle()
 
         channel.close()
-        os.kill(server.pid, signal.SIGCONT)
+        known.set()
 
         with pytest.raises(QueueUnavailable):
             waiting.get(timeout=30)
         assert channel.call("PING") == b"PONG"
         assert db.get("late") is None
+
+
+@contextmanager
+def _standing_still(server: RedisServer) -> Iterator[None]:
+    assert server.pid is not None
+    os.kill(server.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(server.pid, signal.SIGCONT)
 
 
 def _close_when_ready(reader: int, channel: Channel) -> None:

@@ -50,6 +50,14 @@ def test_an_image_that_is_not_there_is_named(tmp_path: Path, image: str) -> None
     assert e2e.err == "runqy-harness e2e: there is no image no-such-image:ever here\n"
 
 
+@pytest.mark.image
+def test_the_image_is_that_of_the_tag_that_is_built(tmp_path: Path, image: str) -> None:
+    tagged = {"IMAGE_TAG": "never-built"}
+    with program(tmp_path / "run", "e2e", "--runtime", "docker", env=tagged) as e2e:
+        assert e2e.process.wait(60) == 3
+    assert "there is no image runqy-appliance:never-built here: `make image` builds it" in e2e.err
+
+
 def test_scenarios_are_listed_with_their_claims_and_nothing_is_played(tmp_path: Path) -> None:
     with program(tmp_path / "run", "e2e", "--list", "--only", "recovery") as e2e:
         assert e2e.process.wait(60) == 0

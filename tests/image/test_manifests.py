@@ -86,26 +86,6 @@ def test_the_image_is_the_one_that_is_built_and_can_be_renamed() -> None:
     assert [image["name"] for image in KUSTOMIZATION["images"]] == [name]
 
 
-@pytest.mark.parametrize(
-    ("variables", "named"),
-    [
-        (["RUNTIME=docker"], ""),
-        (["IMAGE_TAG=mine"], "--image runqy-appliance:mine"),
-        (["IMAGE_TAG=mine", "RUNTIME=docker"], "--image runqy-appliance:mine"),
-        (["IMAGE_TAG=mine", "RUNTIME=process"], ""),
-    ],
-)
-def test_make_e2e_plays_with_the_image_that_it_builds(
-    variables: list[str], named: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("IMAGE_TAG", raising=False)
-    command = ["make", "--dry-run", "--no-print-directory", "-C", ROOT, "e2e", *variables]
-    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-
-    played = said.partition("runqy-harness e2e")[2].replace("\\\n", " ")
-    assert re.findall(r"--image \S+", played) == ([named] if named else [])
-
-
 def test_a_release_that_cannot_start_takes_no_pod_away() -> None:
     spec = DEPLOYMENT["spec"]
     startup = WORKER["startupProbe"]

@@ -163,11 +163,11 @@ def test_an_interrupted_run_takes_down_what_its_tests_have_started(
     lasting = (
         "import pathlib, pytest, time\n\n@pytest.fixture\ndef server():\n    pathlib.Path({0!r}).touch()\n"
         "    yield\n    time.sleep(1)\n    pathlib.Path({0!r}).unlink()\n\n"
-        "def test_it(server): time.sleep(100)\n"
+        "def test_it(server): time.sleep(1000)\n"
     )
     started = tmp_path / "started"
     with _begin(tmp_path, {"tests/unit/test_a.py": lasting.format(str(started))}) as run:
-        wait.until(started.exists, 60, "the test to be under way")
+        wait.until(started.exists, 300, "the test to be under way")
 
         # As a terminal does it: to the whole group.
         first, *more = numbers
@@ -179,7 +179,7 @@ def test_an_interrupted_run_takes_down_what_its_tests_have_started(
                 assert run.poll() is None
             os.killpg(run.pid, number)
 
-        out, _ = run.communicate(timeout=60)
+        out, _ = run.communicate(timeout=300)
     assert not started.exists()
     assert run.returncode == 130
     assert " interrupted after " in out.splitlines()[-1]

@@ -26,7 +26,8 @@ from harness.sandbox.runtimes.protocol import CannotRun
 
 RUN_LABEL = "runqy-harness.run"
 OWNER_LABEL = "runqy-harness.owner"
-IMAGE = "runqy-appliance:dev"
+#: What compose/build.sh makes of this checkout.
+IMAGE = f"runqy-appliance:{os.environ.get('IMAGE_TAG') or 'dev'}"
 #: The worker's program in the image, for its other commands.
 PROGRAM = "runqy-appliance"
 
