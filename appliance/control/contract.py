@@ -36,8 +36,11 @@ MOST_VAULT_ENTRIES = 1_000
 MOST_PROBLEMS = 20
 #: Characters of a wrong value that are worth showing.
 SHOWN_VALUE_LENGTH = 80
+#: One of a host's names; no name service is asked for an empty one, or one that is longer.
+_LABEL = r"[^\s:/@\[\].]{1,63}"
 _ADDRESS = re.compile(
-    r"(?:\[(?P<v6>[0-9A-Fa-f:.%\w]+)\]|(?P<host>[^\s:/@\[\]]+))(?::(?P<port>\d{1,5}))?", re.ASCII
+    rf"(?:\[(?P<v6>[0-9A-Fa-f:.%\w]+)\]|(?P<host>{_LABEL}(?:\.{_LABEL})*\.?))(?::(?P<port>\d{{1,5}}))?",
+    re.ASCII,
 )
 
 

@@ -143,6 +143,12 @@ BAD = [
     ("redis__addr", "host:x", "redis.addr: must be host, host:port or [IPv6]:port, is 'host:x'"),
     ("redis__addr", "::1:6379", "redis.addr: must be host, host:port or [IPv6]:port, is '::1:6379'"),
     ("redis__addr", "redis://h:1", "redis.addr: must be host, host:port or [IPv6]:port, is 'redis://h:1'"),
+    (
+        "redis__addr",
+        "redis..svc:1",
+        "redis.addr: must be host, host:port or [IPv6]:port, is 'redis..svc:1'",
+    ),
+    ("redis__addr", "h" * 64, f"redis.addr: must be host, host:port or [IPv6]:port, is '{'h' * 64}'"),
     ("redis__addr", "h:1 ", "redis.addr: must be host, host:port or [IPv6]:port, is 'h:1 '"),
     ("redis__db", -1, "redis.db: must be a whole number from 0 to 2147483647, is -1"),
     ("redis__db", "1", "redis.db: must be a whole number from 0 to 2147483647, is '1'"),
@@ -292,6 +298,8 @@ def test_a_secret_is_in_no_representation() -> None:
         ("[::1]", "::1", 6379),
         ("[fe80::1%eth0]:65535", "fe80::1%eth0", 65535),
         ("my_redis.internal:6380", "my_redis.internal", 6380),
+        ("redis.svc.cluster.local.", "redis.svc.cluster.local.", 6379),
+        ("h" * 63 + ".svc", "h" * 63 + ".svc", 6379),
     ],
 )
 def test_an_address_may_leave_out_the_port_and_be_ipv6(addr: str, host: str, port: int) -> None:
