@@ -23,7 +23,7 @@ from harness.failure import CommandFailed
 from harness.queue import asynq
 
 #: Seconds the first workers get to deploy and start; only then the plan's time begins.
-START_S = 600.0
+START_S = 400.0
 #: Seconds from the end of the faults until all tasks have to be sent.
 SENT_S = 180.0
 RULES = Rules(lease_s=2.0, drain_s=15.0)
