@@ -27,7 +27,7 @@ from tests.integration import world as worlds
 
 SECRET = "the-vaults-own-words"
 #: Seconds until every case is as it is stated to become, deployment of all included.
-PATIENCE_S = 240
+PATIENCE_S = 600
 
 
 @dataclass(frozen=True)
@@ -210,7 +210,7 @@ def evidence(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Evidence]:
         yield found
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.parent)
 def test_what_comes_of_a_handler_is_what_it_states(evidence: Evidence, case: Case) -> None:
     about = evidence.about(case)
