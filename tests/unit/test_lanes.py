@@ -161,9 +161,10 @@ def test_an_interrupted_run_takes_down_what_its_tests_have_started(
     tmp_path: Path, numbers: list[signal.Signals]
 ) -> None:
     lasting = (
-        "import pathlib, pytest, time\n\n@pytest.fixture\ndef server():\n    pathlib.Path({0!r}).touch()\n"
+        "import pathlib, pytest, time\n\n@pytest.fixture\ndef server():\n"
         "    yield\n    time.sleep(1)\n    pathlib.Path({0!r}).unlink()\n\n"
-        "def test_it(server): time.sleep(1000)\n"
+        # Not in the fixture: one that is interrupted before its yield has nothing to take down.
+        "def test_it(server):\n    pathlib.Path({0!r}).touch()\n    time.sleep(1000)\n"
     )
     started = tmp_path / "started"
     with _begin(tmp_path, {"tests/unit/test_a.py": lasting.format(str(started))}) as run:
