@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
+import psutil
 import pytest
 
 from harness import wait
@@ -12,7 +13,8 @@ from harness.evidence.starvation import Starvation, waited_s
 from harness.sandbox import guard
 
 _BUSY = "os.sched_setscheduler(0, {policy}, os.sched_param(0))\nprint('up', flush=True)\nwhile True: pass"
-_IDLE = "import time\nprint('up', flush=True)\nwhile True: time.sleep(0.05)"
+# On a busy machine one that woke up now and then would wait for its turn each time.
+_IDLE = "import time\nprint('up', flush=True)\ntime.sleep(100_000)"
 
 
 @pytest.fixture
@@ -37,6 +39,8 @@ def crowd() -> Iterator[dict[str, int]]:
         # Until it is up the idle one wants the processor like the others.
         assert process.stdout is not None
         assert process.stdout.readline() == b"up\n"
+    idle = psutil.Process(started["idle"].pid)
+    wait.until(lambda: idle.status() == psutil.STATUS_SLEEPING, 60, "the idle one to sleep")
     yield {name: process.pid for name, process in started.items()}
     for process in started.values():
         process.kill()
