@@ -5,9 +5,6 @@ Every lane knows the same files and takes the next one when it is done with the 
 the same time, whatever the tests are and however busy the machine is. A file is read by the lane that takes
 it and by no other (but for one with tests of the image beside others): reading all of them takes ten seconds
 of a processor.
-
-Images are made once for all lanes, by the one that comes first, which takes minutes: tests of them are taken
-apart from others of their file, and late.
 """
 
 import os
@@ -19,14 +16,16 @@ from pathlib import Path
 
 import pytest
 
-#: The mark of tests that need an image.
-APART = "image"
-#: The mark of those that share containers as well: one lane takes all of them, as if they were one file.
-TOGETHER = "services"
+#: Those of a folder are taken by one lane as if they were one file: what they share is made once per run, and
+#: takes minutes.
+TOGETHER = "image"
+#: In a file that has tests of that kind, and maybe others.
+_NAMED = f"mark.{TOGETHER}"
 #: Files that take long, the longest first, so that none is begun when the others are done; then all others.
 LONG = (
-    # The lane that takes these makes the images.
-    TOGETHER,
+    f"{TOGETHER} tests/e2e",
+    # These wait for the image that the first ones make: a lane that waits costs nothing, beginning late does.
+    f"{TOGETHER} *",
     "tests/e2e/test_scenarios.py",
     "tests/chaos/*",
     "tests/integration/test_deployment_environment.py",
@@ -34,8 +33,6 @@ LONG = (
     "tests/integration/test_supervision.py",
     "tests/integration/test_[rw]*.py",
     "tests/integration/test_demo.py",
-    # By now the images are there, or nearly.
-    f"{APART} *",
     "tests/integration/*",
     "tests/contract/test_model.py",
     "tests/process/*",
@@ -69,7 +66,7 @@ class Taker:
         while item is not None:
             # Known now, so that what files share is not taken down in between.
             following = next(items, None)
-            if self._to_give_way and item.get_closest_marker(APART) is None:
+            if self._to_give_way and item.get_closest_marker(TOGETHER) is None:
                 self._to_give_way = False
                 os.nice(GIVE_WAY)
             item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
@@ -83,29 +80,24 @@ class Taker:
     def _taken(self, session: pytest.Session) -> Iterator[pytest.Item]:
         paths = [Path(path).absolute() for path in session.config.args]
         modules = {module.nodeid: module for path in paths for module in _modules(session, path)}
-        texts = {name: module.path.read_text() for name, module in modules.items()}
-        self._to_give_way = any(f"mark.{APART}" in text for text in texts.values())
-        groups: dict[str, tuple[str, list[pytest.Module]]] = {}
-        for name, text in texts.items():
-            groups[name] = "", [modules[name]]
-            if f"mark.{APART}" in text:
-                groups[f"{APART} {name}"] = APART, [modules[name]]
-            if f"mark.{TOGETHER}" in text:
-                groups.setdefault(TOGETHER, (TOGETHER, []))[1].append(modules[name])
-        for group in sorted(groups, key=lambda group: (_place(group, self._first), group)):
+        marked = [name for name, module in modules.items() if _NAMED in module.path.read_text()]
+        self._to_give_way = bool(marked)
+        groups = {name: [name] for name in modules}
+        for name in marked:
+            groups.setdefault(f"{TOGETHER} {Path(name).parent}", []).append(name)
+        for name in sorted(groups, key=lambda name: (_place(name, self._first), name)):
             try:
-                (self._notes / re.sub(r"\W", "-", group)).touch(exist_ok=False)
+                (self._notes / re.sub(r"\W", "-", name)).touch(exist_ok=False)
             except FileExistsError:
                 continue
-            mark, files = groups[group]
-            items = [item for item in _items(session, files) if _mark(item) == mark]
+            together = name not in modules
+            items = _items(session, [modules[each] for each in groups[name]])
+            if together or name in marked:
+                items = [
+                    item for item in items if (item.get_closest_marker(TOGETHER) is not None) == together
+                ]
             session.testscollected += len(items)
             yield from items
-
-
-def _mark(item: pytest.Item) -> str:
-    """By which mark it is taken: the last of these that it has, or none."""
-    return next((mark for mark in (TOGETHER, APART) if item.get_closest_marker(mark) is not None), "")
 
 
 def _modules(session: pytest.Session, path: Path) -> Iterator[pytest.Module]:

@@ -15,7 +15,7 @@ from tests.image.tasks import API_KEY, result_of
 from tests.image.test_image_held import HELD
 from tests.image.test_image_runs import UNREACHABLE_SERVER
 
-pytestmark = [pytest.mark.image, pytest.mark.services, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.image, pytest.mark.timeout(1500)]
 
 GIT_TOKEN = "git-token-canary-81"
 DOCKERFILE = """

@@ -9,7 +9,7 @@ from runqy_python import RunqyClient
 from tests.image.engine import READ_ONLY, ROOT, Engine
 from tests.image.tasks import API_KEY, result_of
 
-pytestmark = [pytest.mark.image, pytest.mark.services, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.image, pytest.mark.timeout(1500)]
 
 EXAMPLE = ROOT / "examples" / "custom-image"
 

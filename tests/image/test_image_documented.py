@@ -13,7 +13,7 @@ from tests.documentation.terminal import shell
 from tests.image.engine import IMAGE, TAG, Engine
 from tests.image.tasks import API_KEY, DEPLOY_TIMEOUT_S, result_of
 
-pytestmark = [pytest.mark.image, pytest.mark.services, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.image, pytest.mark.timeout(1500)]
 
 SERVER = "http://server:8081"
 

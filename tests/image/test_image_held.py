@@ -9,7 +9,7 @@ from harness import wait
 from tests.image.engine import READ_ONLY, Engine
 from tests.image.tasks import API_KEY, DEPLOY_TIMEOUT_S, end_of, result_of, wait_active
 
-pytestmark = [pytest.mark.image, pytest.mark.services, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.image, pytest.mark.timeout(1500)]
 
 #: What a cluster with strict rules allows; memory is a few times what worker and task need.
 HELD = (

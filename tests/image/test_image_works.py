@@ -9,7 +9,7 @@ from runqy_python import RunqyClient
 from tests.image.engine import Engine
 from tests.image.tasks import API_KEY, result_of
 
-pytestmark = [pytest.mark.image, pytest.mark.services, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.image, pytest.mark.timeout(1500)]
 
 #: What task code may ask for: the SDK it requires, a package of the base, and the worker's own.
 LOOK_FOR = ("runqy_python", "of_the_base", "appliance", "gevent", "redis", "structlog")

@@ -12,22 +12,20 @@ from harness import wait
 
 RUNNER = Path(__file__).parents[2] / ".ci" / "lanes.py"
 #: Notes who ran it.
-PLAIN = (
-    "import os, pathlib, pytest\n\n\ndef test_it():\n"
+SHARES = (
+    "import os, pathlib, pytest\n\n@pytest.mark.image\ndef test_it():\n"
     "    with open('ran', 'a') as ran:\n"
     "        ran.write(f'{pathlib.Path(__file__).parent.name} {os.getpid()} {os.nice(0)}\\n')\n"
 )
-APART = PLAIN.replace("\n\n\n", "\n\n@pytest.mark.image\n")
-SHARES = APART.replace("\n\n@", "\n\n@pytest.mark.services\n@")
 FILES = {
-    "pytest.ini": "[pytest]\nmarkers =\n    image: needs an engine\n    services: needs containers\n",
+    "pytest.ini": "[pytest]\nmarkers = image: needs an engine\n",
     **{f"tests/image/test_{name}.py": SHARES for name in "pqrstuvw"},
     "tests/integration/test_b.py": "def test_bad():\n    assert 1 == 2\n",
     "tests/process/test_c.py": "import pytest\n\n@pytest.mark.skip(reason='no engine')\n"
     "def test_left_out(): pass\n",
     "tests/contract/conftest.py": "import pytest\n\n@pytest.fixture\ndef there(): return 7\n",
     "tests/contract/test_e.py": "def test_good(there): assert there == 7\n",
-    "tests/e2e/test_f.py": f"{APART}\ndef test_good(): pass\n",
+    "tests/e2e/test_f.py": f"{SHARES}\ndef test_good(): pass\n",
     "tests/chaos/test_g.py": "def test_good(): pass\n",
     "tests/integration/test_h.py": "import no_such_module\n",
     "tests/e2e/conftest.py": f"""
@@ -89,7 +87,7 @@ def test_the_last_line_counts_the_tests_of_all_lanes_each_once(
     assert "2 failed, 12 passed, 1 skipped, 2 errors in " in run.stdout.splitlines()[-1]
 
 
-def test_what_shares_containers_is_run_by_one_lane(
+def test_what_shares_an_image_is_run_by_one_lane_for_each_folder(
     run: "subprocess.CompletedProcess[str]", folder: Path
 ) -> None:
     ran = [line.split() for line in (folder / "ran").read_text().splitlines()]
@@ -97,20 +95,18 @@ def test_what_shares_containers_is_run_by_one_lane(
     assert len({lane for path, lane, _ in ran if path == "image"}) == 1
 
 
-def test_what_makes_the_image_comes_first_and_what_needs_it_late_and_others_give_way(tmp_path: Path) -> None:
+def test_what_makes_the_image_comes_first_and_others_give_way_to_it(tmp_path: Path) -> None:
+    plain = SHARES.replace("@pytest.mark.image\n", "")
     files = {
-        "pytest.ini": FILES["pytest.ini"],
-        "tests/chaos/test_g.py": PLAIN,
-        "tests/e2e/test_f.py": APART,
-        "tests/image/test_p.py": SHARES,
+        "tests/chaos/test_g.py": plain,
+        **{name: FILES[name] for name in ("pytest.ini", "tests/e2e/test_f.py")},
     }
 
     done = _run(tmp_path, files, lanes=1)
 
     assert done.returncode == 0, done.stdout
     ran = [line.split() for line in (tmp_path / "ran").read_text().splitlines()]
-    here = os.nice(0)
-    assert [(path, int(nice) - here) for path, _, nice in ran] == [("image", 0), ("chaos", 5), ("e2e", 5)]
+    assert [(path, int(nice)) for path, _, nice in ran] == [("e2e", os.nice(0)), ("chaos", os.nice(0) + 5)]
 
 
 def test_each_file_is_read_by_the_lane_that_runs_it_alone(tmp_path: Path) -> None:
