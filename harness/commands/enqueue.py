@@ -33,7 +33,9 @@ def run(arguments: Sequence[str]) -> int:
         help="for a task (default: 300)",
     )
     parser.add_argument(
-        "--wait", action="store_true", help="print results, a JSON line each; 1 if one failed"
+        "--wait",
+        action="store_true",
+        help="print results, a JSON line each; 1 if one failed; a server that is about to start has a minute",
     )
     parser.add_argument(
         "--wait-timeout",

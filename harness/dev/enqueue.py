@@ -19,7 +19,15 @@ T = TypeVar("T")
 
 #: Tasks in one request.
 BATCH = 1_000
+#: Seconds that a server may refuse connections, because it is about to start, to one who waits for results.
+STARTING_S = 60.0
 _OVER = frozenset({"completed", "archived", "gone"})
+#: What an SDK's request raises, on its own behalf or as it comes.
+_FAILURES = (RunqyError, http.client.HTTPException, OSError, ValueError)
+
+
+class _NotListening(Exception):
+    """The connection was refused: nothing was sent."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +44,12 @@ class EnqueueOptions:
 def run(options: EnqueueOptions, wait_s: float | None) -> int:
     """Send, and print ids (``wait_s`` None) or what became of the tasks within ``wait_s``, a JSON line each.
 
+    Where it waits, it also waits for the server: ``docker compose up --detach`` is over before that listens.
     Returns 1 where a task was refused, failed or did not end in time. Raises
     :class:`~harness.failure.CommandFailed` where the server cannot be used.
     """
     client = Client(options.server, options.key)
-    task_ids, refused = _send(client, options)
+    task_ids, refused = _send(client, options, min(wait_s or 0.0, STARTING_S))
     for problem in refused:
         print(f"refused: {one_line(problem)}", file=sys.stderr)
     if wait_s is None:
@@ -51,17 +60,18 @@ def run(options: EnqueueOptions, wait_s: float | None) -> int:
     return 0 if not refused and all(state == "completed" for state in states) else 1
 
 
-def _send(client: Any, options: EnqueueOptions) -> tuple[list[str], list[str]]:
+def _send(client: Any, options: EnqueueOptions, starting_s: float) -> tuple[list[str], list[str]]:
     """Ids, and what the server said of jobs it did not take."""
+    ask = partial(_ask, options, starting_s)
     if len(options.payloads) == 1:
         send = partial(client.enqueue, options.queue, options.payloads[0], timeout=options.timeout_s)
-        task = _ask(options, send)
+        task = ask(send)
         return [task.task_id], []
     task_ids: list[str] = []
     refused: list[str] = []
     for start in range(0, len(options.payloads), BATCH):
         part = list(options.payloads[start : start + BATCH])
-        sent = _ask(options, partial(client.enqueue_batch, options.queue, part, timeout=options.timeout_s))
+        sent = ask(partial(client.enqueue_batch, options.queue, part, timeout=options.timeout_s))
         task_ids += sent.task_ids
         refused += sent.errors
     return task_ids, refused
@@ -92,11 +102,28 @@ def print_end(client: Any, queue: str, task_id: str, deadline: float) -> str:
     return str(last.state)
 
 
-def _ask(options: EnqueueOptions, request: Callable[[], T]) -> T:
+def _ask(options: EnqueueOptions, starting_s: float, request: Callable[[], T]) -> T:
+    said = False
+
+    def tried() -> T:
+        nonlocal said
+        try:
+            return request()
+        except RunqyError as exc:
+            # The client keeps the words of an error on the way; what it was is behind it.
+            if not isinstance(getattr(exc.__context__, "reason", None), ConnectionRefusedError):
+                raise
+            if starting_s and not said:
+                said = True
+                print(f"{options.server}: waiting for it, {exc}", file=sys.stderr, flush=True)
+            raise _NotListening(str(exc)) from exc
+
     try:
-        return request()
+        return wait.until(tried, starting_s, "the server", fatal=_FAILURES)
+    except wait.TimedOut as exc:
+        raise CommandFailed(f"{options.server}: {exc.__cause__}") from exc
     except TaskNotFoundError as exc:
         # The client says "task" of every 404; here it is the queue that there is none of.
         raise CommandFailed(f"--queue {options.queue}: {str(exc).partition(': ')[2]}") from exc
-    except (RunqyError, http.client.HTTPException, OSError, ValueError) as exc:
+    except _FAILURES as exc:
         raise CommandFailed(f"{options.server}: {exc}") from exc

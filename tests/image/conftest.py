@@ -114,6 +114,8 @@ def docker_compose_command() -> str:
         return "docker compose"
     if shutil.which("docker-compose") is None:
         pytest.fail("neither docker compose nor docker-compose is installed: run make system as root")
+    # It gives the engine a minute for each answer, which is not enough where much else runs.
+    os.environ.setdefault("COMPOSE_HTTP_TIMEOUT", "600")
     return "docker-compose"
 
 

@@ -636,6 +636,44 @@ def test_what_the_server_refuses_is_one_line(
     assert [word for word in words if word not in done.stderr] == []
 
 
+def test_who_waits_for_results_waits_for_a_server_that_is_about_to_start(
+    server: FakeServer, tmp_path: Path, db: redis.Redis
+) -> None:
+    # given
+    server.stop()
+    arguments = (
+        "--server",
+        server.url,
+        "--key",
+        server.client_key,
+        "--queue=inference",
+        "--wait",
+        '{"n": 1}',
+    )
+
+    # when
+    with Answering(db), program(tmp_path / "run", "enqueue", *arguments) as waiting:
+        wait.until(lambda: "waiting for it" in waiting.err, 60, "it to be refused", waiting.said)
+        server.start()
+        status = waiting.process.wait(60)
+
+    # then
+    assert status == 0, waiting.said()
+    assert json.loads(waiting.out)["result"] == {"got": {"n": 1}}
+    assert len(waiting.err.splitlines()) == 1
+
+
+def test_a_server_that_does_not_start_in_that_time_is_named(enqueue: Enqueue, server: FakeServer) -> None:
+    server.stop()
+
+    done = enqueue("--wait", "--wait-timeout=1", "{}")
+
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].endswith(
+        f"{server.url}: Connection error: [Errno 111] Connection refused"
+    )
+
+
 def test_an_interrupted_wait_ends_at_once_with_the_signals_status(
     server: FakeServer, tmp_path: Path, db: redis.Redis
 ) -> None:
