@@ -7,6 +7,7 @@ if problem := patching.patch():
 
 import contextlib
 import os
+import signal
 from collections.abc import Generator
 
 import hypothesis
@@ -25,6 +26,22 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith("RUNQY_"):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def signals() -> Generator[None]:
+    """Handlers that a command of the harness leaves behind, run in this process, go with the test.
+
+    An interruption that the command took for its own was for all tests.
+    """
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.getsignal(number) for number in numbers}
+    yield
+    taken = [number for number in numbers if signal.getsignal(number) is signal.SIG_IGN is not before[number]]
+    for number, handler in before.items():
+        signal.signal(number, handler)
+    if taken:
+        raise KeyboardInterrupt
 
 
 @pytest.hookimpl(wrapper=True)

@@ -17,6 +17,13 @@ SHARES = (
     "    with open('ran', 'a') as ran:\n"
     "        ran.write(f'{pathlib.Path(__file__).parent.name} {os.getpid()} {os.nice(0)}\\n')\n"
 )
+#: Gives a folder what this project's own tests have in common.
+COMMON = f"""
+import importlib.util
+spec = importlib.util.spec_from_file_location("common", {str(RUNNER.parents[1] / "tests" / "conftest.py")!r})
+common = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(common)
+"""
 FILES = {
     "pytest.ini": "[pytest]\nmarkers = image: needs an engine\n",
     **{f"tests/image/test_{name}.py": SHARES for name in "pqrstuvw"},
@@ -28,11 +35,8 @@ FILES = {
     "tests/e2e/test_f.py": f"{SHARES}\ndef test_good(): pass\n",
     "tests/chaos/test_g.py": "def test_good(): pass\n",
     "tests/integration/test_h.py": "import no_such_module\n",
-    "tests/e2e/conftest.py": f"""
-import importlib.util, types, pytest
-spec = importlib.util.spec_from_file_location("common", {str(RUNNER.parents[1] / "tests" / "conftest.py")!r})
-common = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(common)
+    "tests/e2e/conftest.py": f"""{COMMON}
+import types, pytest
 pytest_runtest_makereport = common.pytest_runtest_makereport
 
 @pytest.fixture
@@ -184,6 +188,42 @@ def test_an_interrupted_run_takes_down_what_its_tests_have_started(
     assert not started.exists()
     assert run.returncode == 130
     assert " interrupted after " in out.splitlines()[-1]
+
+
+@pytest.mark.parametrize("under_way", ["during", "after"])
+def test_a_command_that_runs_in_a_lane_keeps_no_interruption_from_it(tmp_path: Path, under_way: str) -> None:
+    # given a test that runs a command of the harness in its own process, and one after it
+    files = {
+        "tests/unit/conftest.py": f"{COMMON}\nsignals = common.signals\n",
+        "tests/unit/test_a.py": f"""
+import contextlib, pathlib, time
+from harness import cli, failure
+
+def lasts(step):
+    pathlib.Path(step).touch()
+    if step == {under_way!r}:
+        time.sleep(1000)
+
+def test_command():
+    # As cli.run does it.
+    failure.on_interruption(cli._interrupt)
+    with contextlib.suppress(failure.Interrupted):
+        lasts("during")
+
+def test_after():
+    lasts("after")
+""",
+    }
+    with _begin(tmp_path, files, lanes=1) as run:
+        wait.until((tmp_path / under_way).exists, 300, "the test to be under way")
+
+        # when
+        run.send_signal(signal.SIGINT)
+        run.communicate(timeout=300)
+
+    # then it has come to an end by itself, with what it had started
+    assert "KeyboardInterrupt" in (tmp_path / "build" / "tests" / "lane-1.log").read_text()
+    assert (tmp_path / "after").exists() == (under_way == "after")
 
 
 def test_a_lane_that_does_not_come_to_its_end_is_an_error(tmp_path: Path) -> None:
