@@ -28,20 +28,21 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
-@pytest.fixture(autouse=True)
-def signals() -> Generator[None]:
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol() -> Generator[None, object, object]:
     """Handlers that a command of the harness leaves behind, run in this process, go with the test.
 
     An interruption that the command took for its own was for all tests.
     """
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = {number: signal.getsignal(number) for number in numbers}
-    yield
+    done = yield
     taken = [number for number in numbers if signal.getsignal(number) is signal.SIG_IGN is not before[number]]
     for number, handler in before.items():
         signal.signal(number, handler)
     if taken:
         raise KeyboardInterrupt
+    return done
 
 
 @pytest.hookimpl(wrapper=True)

@@ -35,7 +35,7 @@ def run(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--wait",
         action="store_true",
-        help="print results, a JSON line each; 1 if one failed; a server that is about to start has a minute",
+        help="print results, a JSON line each; 1 if one failed; waits for a server that is about to start",
     )
     parser.add_argument(
         "--wait-timeout",

@@ -19,15 +19,10 @@ T = TypeVar("T")
 
 #: Tasks in one request.
 BATCH = 1_000
-#: Seconds that a server may refuse connections, because it is about to start, to one who waits for results.
+#: Seconds in which a server may still refuse connections, because it is about to start, to one who waits for
+#: results.
 STARTING_S = 60.0
 _OVER = frozenset({"completed", "archived", "gone"})
-#: What an SDK's request raises, on its own behalf or as it comes.
-_FAILURES = (RunqyError, http.client.HTTPException, OSError, ValueError)
-
-
-class _NotListening(Exception):
-    """The connection was refused: nothing was sent."""
 
 
 @dataclass(frozen=True)
@@ -49,20 +44,21 @@ def run(options: EnqueueOptions, wait_s: float | None) -> int:
     :class:`~harness.failure.CommandFailed` where the server cannot be used.
     """
     client = Client(options.server, options.key)
-    task_ids, refused = _send(client, options, min(wait_s or 0.0, STARTING_S))
+    began_s = time.monotonic()
+    task_ids, refused = _send(client, options, began_s + min(wait_s or 0.0, STARTING_S))
     for problem in refused:
         print(f"refused: {one_line(problem)}", file=sys.stderr)
     if wait_s is None:
         print("\n".join(task_ids))
         return 1 if refused else 0
-    deadline = time.monotonic() + wait_s
+    deadline = began_s + wait_s
     states = [print_end(client, options.queue, task_id, deadline) for task_id in task_ids]
     return 0 if not refused and all(state == "completed" for state in states) else 1
 
 
-def _send(client: Any, options: EnqueueOptions, starting_s: float) -> tuple[list[str], list[str]]:
+def _send(client: Any, options: EnqueueOptions, listens_by_s: float) -> tuple[list[str], list[str]]:
     """Ids, and what the server said of jobs it did not take."""
-    ask = partial(_ask, options, starting_s)
+    ask = partial(_ask, options, listens_by_s)
     if len(options.payloads) == 1:
         send = partial(client.enqueue, options.queue, options.payloads[0], timeout=options.timeout_s)
         task = ask(send)
@@ -102,28 +98,32 @@ def print_end(client: Any, queue: str, task_id: str, deadline: float) -> str:
     return str(last.state)
 
 
-def _ask(options: EnqueueOptions, starting_s: float, request: Callable[[], T]) -> T:
-    said = False
+def _ask(options: EnqueueOptions, listens_by_s: float, request: Callable[[], T]) -> T:
+    """The answer; a request whose connection was refused, and no other, is made again until then."""
+    starting_s = max(0.0, listens_by_s - time.monotonic())
+    refusal = ""
 
-    def tried() -> T:
-        nonlocal said
+    def answers() -> list[T]:
+        nonlocal refusal
         try:
-            return request()
+            return [request()]
         except RunqyError as exc:
             # The client keeps the words of an error on the way; what it was is behind it.
             if not isinstance(getattr(exc.__context__, "reason", None), ConnectionRefusedError):
                 raise
-            if starting_s and not said:
-                said = True
+            if starting_s and not refusal:
                 print(f"{options.server}: waiting for it, {exc}", file=sys.stderr, flush=True)
-            raise _NotListening(str(exc)) from exc
+            refusal = str(exc)
+            return []
 
     try:
-        return wait.until(tried, starting_s, "the server", fatal=_FAILURES)
+        # Whatever else goes wrong, the server may have the tasks: they are not sent again.
+        (answer,) = wait.until(answers, starting_s, "the server", fatal=(Exception,))
     except wait.TimedOut as exc:
-        raise CommandFailed(f"{options.server}: {exc.__cause__}") from exc
+        raise CommandFailed(f"{options.server}: {refusal}") from exc
     except TaskNotFoundError as exc:
         # The client says "task" of every 404; here it is the queue that there is none of.
         raise CommandFailed(f"--queue {options.queue}: {str(exc).partition(': ')[2]}") from exc
-    except _FAILURES as exc:
+    except (RunqyError, http.client.HTTPException, OSError, ValueError) as exc:
         raise CommandFailed(f"{options.server}: {exc}") from exc
+    return answer

@@ -1,5 +1,6 @@
 """``runqy-harness serve`` and ``enqueue`` as programs: what they print, do, refuse and leave behind."""
 
+import http.server
 import json
 import os
 import re
@@ -669,9 +670,36 @@ def test_a_server_that_does_not_start_in_that_time_is_named(enqueue: Enqueue, se
     done = enqueue("--wait", "--wait-timeout=1", "{}")
 
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].endswith(
-        f"{server.url}: Connection error: [Errno 111] Connection refused"
-    )
+    waiting, last = done.stderr.splitlines()
+    assert "waiting for it" in waiting
+    assert last.endswith(f"{server.url}: Connection error: [Errno 111] Connection refused")
+
+
+@pytest.mark.parametrize("payload", ["{}", "{}\n{}"], ids=["one", "several"])
+def test_what_the_server_may_have_taken_is_not_sent_again(payload: str) -> None:
+    # given a server that takes tasks and answers what no client understands
+    asked: list[str] = []
+
+    class Answer(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            asked.append(self.path)
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"null")
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+
+        # when
+        arguments = ("--server", url, "--key=k", "--queue=inference", "--wait", "--wait-timeout=1", "-")
+        done = harness("enqueue", *arguments, input=payload)
+        server.shutdown()
+
+    # then
+    assert done.returncode == 1
+    assert len(asked) == 1
 
 
 def test_an_interrupted_wait_ends_at_once_with_the_signals_status(

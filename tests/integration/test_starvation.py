@@ -35,16 +35,18 @@ def crowd() -> Iterator[dict[str, int]]:
         )
         for name, script in scripts.items()
     }
-    for process in started.values():
-        # Until it is up the idle one wants the processor like the others.
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"up\n"
-    idle = psutil.Process(started["idle"].pid)
-    wait.until(lambda: idle.status() == psutil.STATUS_SLEEPING, 60, "the idle one to sleep")
-    yield {name: process.pid for name, process in started.items()}
-    for process in started.values():
-        process.kill()
-        process.communicate()
+    try:
+        for process in started.values():
+            # Until it is up the idle one wants the processor like the others.
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"up\n"
+        idle = psutil.Process(started["idle"].pid)
+        wait.until(lambda: idle.status() == psutil.STATUS_SLEEPING, 60, "the idle one to sleep")
+        yield {name: process.pid for name, process in started.items()}
+    finally:
+        for process in started.values():
+            process.kill()
+            process.communicate()
 
 
 def test_a_process_that_gets_no_processor_is_told_from_one_that_wants_none(crowd: dict[str, int]) -> None:

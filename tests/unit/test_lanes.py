@@ -190,13 +190,13 @@ def test_an_interrupted_run_takes_down_what_its_tests_have_started(
     assert " interrupted after " in out.splitlines()[-1]
 
 
-@pytest.mark.parametrize("under_way", ["during", "after"])
+@pytest.mark.parametrize("under_way", ["during", "teardown", "after"])
 def test_a_command_that_runs_in_a_lane_keeps_no_interruption_from_it(tmp_path: Path, under_way: str) -> None:
     # given a test that runs a command of the harness in its own process, and one after it
     files = {
-        "tests/unit/conftest.py": f"{COMMON}\nsignals = common.signals\n",
+        "tests/unit/conftest.py": f"{COMMON}\npytest_runtest_protocol = common.pytest_runtest_protocol\n",
         "tests/unit/test_a.py": f"""
-import contextlib, pathlib, time
+import contextlib, pathlib, pytest, time
 from harness import cli, failure
 
 def lasts(step):
@@ -204,7 +204,12 @@ def lasts(step):
     if step == {under_way!r}:
         time.sleep(1000)
 
-def test_command():
+@pytest.fixture
+def something():
+    yield
+    lasts("teardown")
+
+def test_command(something):
     # As cli.run does it.
     failure.on_interruption(cli._interrupt)
     with contextlib.suppress(failure.Interrupted):
