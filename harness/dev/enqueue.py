@@ -99,31 +99,35 @@ def print_end(client: Any, queue: str, task_id: str, deadline: float) -> str:
 
 
 def _ask(options: EnqueueOptions, listens_by_s: float, request: Callable[[], T]) -> T:
+    try:
+        return _once_it_listens(options.server, listens_by_s, request)
+    except TaskNotFoundError as exc:
+        # The client says "task" of every 404; here it is the queue that there is none of.
+        raise CommandFailed(f"--queue {options.queue}: {str(exc).partition(': ')[2]}") from exc
+    except (RunqyError, http.client.HTTPException, OSError, ValueError) as exc:
+        raise CommandFailed(f"{options.server}: {exc}") from exc
+
+
+def _once_it_listens(server: str, listens_by_s: float, request: Callable[[], T]) -> T:
     """The answer; a request whose connection was refused, and no other, is made again until then."""
     starting_s = max(0.0, listens_by_s - time.monotonic())
-    refusal = ""
+    refusals: list[RunqyError] = []
 
     def answers() -> list[T]:
-        nonlocal refusal
         try:
             return [request()]
         except RunqyError as exc:
             # The client keeps the words of an error on the way; what it was is behind it.
             if not isinstance(getattr(exc.__context__, "reason", None), ConnectionRefusedError):
                 raise
-            if starting_s and not refusal:
-                print(f"{options.server}: waiting for it, {exc}", file=sys.stderr, flush=True)
-            refusal = str(exc)
+            if starting_s and not refusals:
+                print(f"{server}: waiting for it, {exc}", file=sys.stderr, flush=True)
+            refusals[:] = [exc]
             return []
 
     try:
         # Whatever else goes wrong, the server may have the tasks: they are not sent again.
         (answer,) = wait.until(answers, starting_s, "the server", fatal=(Exception,))
-    except wait.TimedOut as exc:
-        raise CommandFailed(f"{options.server}: {refusal}") from exc
-    except TaskNotFoundError as exc:
-        # The client says "task" of every 404; here it is the queue that there is none of.
-        raise CommandFailed(f"--queue {options.queue}: {str(exc).partition(': ')[2]}") from exc
-    except (RunqyError, http.client.HTTPException, OSError, ValueError) as exc:
-        raise CommandFailed(f"{options.server}: {exc}") from exc
+    except wait.TimedOut:
+        raise refusals[0] from None
     return answer

@@ -3,7 +3,6 @@
 import re
 import shlex
 import shutil
-import signal
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,7 +30,6 @@ def assert_understood(arguments: Sequence[str], monkeypatch: pytest.MonkeyPatch)
             raise Understood
 
         monkeypatch.setattr(Parser, name, only_parse)
-    monkeypatch.setattr(signal, "signal", lambda *_: None)
     with pytest.raises(Understood):
         cli.run(arguments)
 

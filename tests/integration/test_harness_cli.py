@@ -364,7 +364,6 @@ def test_a_redis_that_never_answers_is_an_error_without_its_password(
     from harness.dev import serve
 
     monkeypatch.setattr(serve, "REDIS_PATIENCE_S", 0.1)
-    monkeypatch.setattr(cli.signal, "signal", lambda *_: None)
 
     status = cli.run(["serve", "--port=0", "--redis-url=redis://:canary@127.0.0.1:9/0", str(code)])
 
@@ -442,11 +441,10 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path, code: Path) -> None:
     ],
 )
 def test_a_command_line_that_makes_no_sense_is_one_line_with_option_value_and_what_is_allowed(
-    arguments: str, words: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    arguments: str, words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     from harness import cli
 
-    monkeypatch.setattr(cli.signal, "signal", lambda *_: None)
     try:
         status: Any = cli.run(shlex.split(arguments))
     except SystemExit as end:
@@ -492,11 +490,14 @@ def server(db: redis.Redis) -> Iterator[FakeServer]:
         yield running
 
 
+def at(server: FakeServer) -> tuple[str, ...]:
+    return "--server", server.url, "--key", server.client_key, "--queue", "inference"
+
+
 @pytest.fixture
 def enqueue(server: FakeServer) -> Callable[..., subprocess.CompletedProcess[str]]:
     def call(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
-        where = ("--server", server.url, "--key", server.client_key, "--queue", "inference")
-        return harness("enqueue", *where, *arguments, **options)
+        return harness("enqueue", *at(server), *arguments, **options)
 
     return call
 
@@ -642,18 +643,9 @@ def test_who_waits_for_results_waits_for_a_server_that_is_about_to_start(
 ) -> None:
     # given
     server.stop()
-    arguments = (
-        "--server",
-        server.url,
-        "--key",
-        server.client_key,
-        "--queue=inference",
-        "--wait",
-        '{"n": 1}',
-    )
 
     # when
-    with Answering(db), program(tmp_path / "run", "enqueue", *arguments) as waiting:
+    with Answering(db), program(tmp_path / "run", "enqueue", *at(server), "--wait", '{"n": 1}') as waiting:
         wait.until(lambda: "waiting for it" in waiting.err, 60, "it to be refused", waiting.said)
         server.start()
         status = waiting.process.wait(60)
@@ -705,8 +697,7 @@ def test_what_the_server_may_have_taken_is_not_sent_again(payload: str) -> None:
 def test_an_interrupted_wait_ends_at_once_with_the_signals_status(
     server: FakeServer, tmp_path: Path, db: redis.Redis
 ) -> None:
-    arguments = ("--server", server.url, "--key", server.client_key, "--queue=inference", "--wait", "{}")
-    with program(tmp_path / "run", "enqueue", *arguments) as waiting:
+    with program(tmp_path / "run", "enqueue", *at(server), "--wait", "{}") as waiting:
         wait.until(lambda: asynq.get_pending(db, Q), 60, "the task", waiting.said)
         wait.until(lambda: len(server.requests) > 1, 60, "it to wait", waiting.said)
 

@@ -2,7 +2,6 @@
 
 import importlib.util
 import os
-import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -122,7 +121,6 @@ def test_without_pytest_the_command_says_what_is_missing(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    monkeypatch.setattr(signal, "signal", lambda *_: None)
 
     assert cli.run(["test"]) == 2
 
