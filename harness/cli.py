@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from harness.failure import MISUNDERSTOOD, CommandFailed, Interrupted, on_interruption
+from harness.failure import MISUNDERSTOOD, CommandFailed, Interrupted, interrupt, on_interruption
 from harness.output.terminal import printable
 
 #: Each is a module of ``harness.commands``, imported only when it runs: what the others need may be missing.
@@ -57,7 +57,7 @@ def run(arguments: Sequence[str]) -> int:
     if command not in COMMANDS:
         problem = f"command {command!r}" if command else "no command"
         return _say(MISUNDERSTOOD, f"runqy-harness: {problem}: expected one of {', '.join(COMMANDS)}")
-    on_interruption(_interrupt)
+    on_interruption(interrupt)
     try:
         status: int = _loaded(command).run(arguments[1:])
     except CommandFailed as exc:
@@ -111,9 +111,3 @@ _SAID = {
     **dict.fromkeys(("-h", "--help"), _help),
     **dict.fromkeys(("version", "-version", "--version"), _version),
 }
-
-
-def _interrupt(number: int, _: object) -> None:
-    # Once: a second signal would interrupt nothing but the cleaning up.
-    on_interruption(signal.SIG_IGN)
-    raise Interrupted(number)

@@ -26,3 +26,10 @@ def on_interruption(handler: "Callable[[int, FrameType | None], object] | signal
         # nohup's: a command that it runs survives its terminal.
         if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, handler)
+
+
+def interrupt(number: int, _: object) -> None:
+    """A handler for :func:`on_interruption`: raises :class:`Interrupted`, once."""
+    # A second signal would interrupt nothing but the cleaning up.
+    on_interruption(signal.SIG_IGN)
+    raise Interrupted(number)

@@ -47,15 +47,17 @@ def small_disk(folder: Path, size_bytes: int) -> Iterator[SmallDisk]:
     if os.geteuid() != 0:
         raise Unavailable("a full disk takes a small file system, and only root may mount one")
     folder.mkdir(parents=True, exist_ok=True)
-    mounted = _run("mount", "-t", "tmpfs", "-o", f"size={size_bytes}", "runqy-harness", str(folder))
-    if mounted.returncode != 0:
-        said = mounted.stderr.strip()
-        raise Unavailable(f"a full disk takes a small file system, and mounting one failed: {said}")
+    # From before it is mounted: an interruption may come as soon as it is.
     try:
+        mounted = _run("mount", "-t", "tmpfs", "-o", f"size={size_bytes}", "runqy-harness", str(folder))
+        if mounted.returncode != 0:
+            said = mounted.stderr.strip()
+            raise Unavailable(f"a full disk takes a small file system, and mounting one failed: {said}")
         yield SmallDisk(folder)
     finally:
-        # Lazily: a process that still stands in there must not keep it mounted for ever.
-        _run("umount", "--lazy", str(folder))
+        if folder.is_mount():
+            # Lazily: a process that still stands in there must not keep it mounted for ever.
+            _run("umount", "--lazy", str(folder))
 
 
 def _run(*command: str) -> "subprocess.CompletedProcess[str]":

@@ -1,7 +1,6 @@
 """A short run of chaos by its command, as `make chaos` has it."""
 
 import json
-import subprocess
 import sys
 import time
 from contextlib import ExitStack
@@ -15,26 +14,29 @@ from harness.chaos import plan
 from harness.chaos.world import RunOptions, World
 from harness.evidence.invariants import INVARIANTS
 from harness.evidence.timeline import Timeline
+from tests.integration.program import Program, program
 
 
-def chaos(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "harness", "chaos", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=800, check=False)
+def chaos(folder: Path, *arguments: str) -> Program:
+    with program(folder / "run", "chaos", *arguments) as run:
+        run.process.wait(800)
+    assert run.leftovers() == []
+    return run
 
 
 def test_a_seeded_run_keeps_every_invariant_and_says_what_was_done(tmp_path: Path) -> None:
     asked = ("--seed", "6", "--duration", "8s", "--workers", "2")
-    told = chaos(*asked, "--round-trip", "20ms", "--report", str(tmp_path))
+    told = chaos(tmp_path, *asked, "--round-trip", "20ms", "--report", str(tmp_path / "report"))
 
-    assert told.returncode == 0, told.stdout + told.stderr
-    assert f"✓ seed 6: all {len(INVARIANTS)} invariants hold" in told.stdout
-    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert told.process.returncode == 0, told.said()
+    assert f"✓ seed 6: all {len(INVARIANTS)} invariants hold" in told.out
+    summary = json.loads((tmp_path / "report" / "summary.json").read_text())
     tasks = summary["tasks"]
     assert tasks["completed"] + tasks.get("archived", 0) == tasks["sent"] > 50
     assert sum(summary["faults"].values()) >= 6
     assert summary["violations"] == []
     assert summary["again"] == f"runqy-harness chaos {' '.join(asked)} --round-trip 20ms"
-    timeline = Timeline.read(tmp_path / "timeline.jsonl")
+    timeline = Timeline.read(tmp_path / "report" / "timeline.jsonl")
     began, ended = timeline.of("fault.began"), timeline.of("fault.ended")
     assert len(began) == len(ended) > 0
     assert len(timeline.of("diary.begin")) == summary["runs"]
@@ -61,11 +63,12 @@ def test_a_worker_that_does_nothing_is_a_failure_that_names_the_tasks_and_how_to
     idle = tmp_path / "idle.py"
     idle.write_text("import sys; print('not today'); sys.exit(4)\n")
 
-    told = chaos("--seed", "1", "--duration", "1s", "--workers", "1", "--worker", f"{sys.executable} {idle}")
+    worker = ("--worker", f"{sys.executable} {idle}")
+    told = chaos(tmp_path, "--seed", "1", "--duration", "1s", "--workers", "1", *worker)
 
-    assert told.returncode == 1
-    assert "a worker ended before anything was done to it" in told.stderr
-    assert "not today" in told.stderr
+    assert told.process.returncode == 1
+    assert "a worker ended before anything was done to it" in told.err
+    assert "not today" in told.err
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,11 @@ from typing import Any
 
 import pytest
 
+from harness import wait
+from harness.faults import disk
 from harness.sandbox import guard
 from tests.chaos.mutants import MUTANTS
+from tests.integration.program import end_all
 
 #: Seconds until one has run: more than its run may take, which says more.
 _PATIENCE_S = 900
@@ -50,8 +53,9 @@ class Trials:
         return result
 
     def close(self) -> None:
-        for process in (each for several in self._started.values() for each in several):
-            process.kill()
+        processes = [each for several in self._started.values() for each in several]
+        end_all(processes)
+        for process in processes:
             process.communicate()
 
 
@@ -79,6 +83,21 @@ def test_the_checker_catches_a_worker_that(name: str, trials: Trials) -> None:
 
 def test_it_finds_nothing_in_the_worker_that_has_no_bug(trials: Trials) -> None:
     assert trials.result("sound")["violations"] == []
+
+
+def test_a_run_that_is_ended_leaves_nothing_mounted(tmp_path: Path) -> None:
+    try:
+        with disk.small_disk(tmp_path / "disk", 2**20):
+            pass
+    except disk.Unavailable as exc:
+        pytest.skip(str(exc))
+    mounts = Path("/proc/self/mounts")
+
+    with closing(Trials(tmp_path)) as trials:
+        trials.start("sound")
+        wait.until(lambda: str(tmp_path) in mounts.read_text(), _PATIENCE_S, "a file system to be mounted")
+
+    assert str(tmp_path) not in mounts.read_text()
 
 
 def _is_caught(name: str, result: Mapping[str, Any]) -> bool:

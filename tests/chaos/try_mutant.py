@@ -12,6 +12,7 @@ from harness.chaos import tell
 from harness.chaos.plan import Plan, PlannedFault, PlannedTask
 from harness.chaos.run import run
 from harness.chaos.world import RunOptions
+from harness.failure import interrupt, on_interruption
 from tests.chaos.mutants import END, MUTANTS, STOP
 
 #: Seconds with faults, and without.
@@ -49,7 +50,7 @@ def plan(kinds: Collection[str], long_tasks: int) -> Plan:
 
 
 def main(name: str, folder: Path) -> None:
-    """Run it and print the verdict."""
+    """Run it and print what it came to."""
     command = [sys.executable, str(Path(__file__).parent / "mutant.py"), name]
     # A drain shorter than the long tasks, so that some are given back.
     mutant = MUTANTS[name]
@@ -63,4 +64,6 @@ def main(name: str, folder: Path) -> None:
 
 
 if __name__ == "__main__":
+    # What it has mounted is taken down before it ends.
+    on_interruption(interrupt)
     main(sys.argv[1], Path(sys.argv[2]))

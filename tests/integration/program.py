@@ -4,15 +4,19 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 from harness import wait
 
 HARNESS = (sys.executable, "-m", "harness")
+#: Seconds until what is asked to end is ended.
+END_S = 40.0
 
 
 class Program:
@@ -64,9 +68,7 @@ class Program:
         return left_in(self._temporary)
 
     def close(self) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.wait()
+        end_all([self.process])
 
 
 @contextmanager
@@ -76,6 +78,19 @@ def program(folder: Path, *arguments: str, env: Mapping[str, str] | None = None)
         yield started
     finally:
         started.close()
+
+
+def end_all(processes: Sequence["subprocess.Popen[Any]"]) -> None:
+    """Have them end, such as are still running: what they have mounted or started goes with them."""
+    for process in processes:
+        process.terminate()
+    until_s = time.monotonic() + END_S
+    for process in processes:
+        try:
+            process.wait(max(0.0, until_s - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def left_in(temporary: Path) -> list[str]:

@@ -110,7 +110,8 @@ def test_what_makes_the_image_comes_first_and_others_give_way_to_it(tmp_path: Pa
 
     assert done.returncode == 0, done.stdout
     ran = [line.split() for line in (tmp_path / "ran").read_text().splitlines()]
-    assert [(path, int(nice)) for path, _, nice in ran] == [("e2e", os.nice(0)), ("chaos", os.nice(0) + 5)]
+    given_way = min(os.nice(0) + 5, 19)  # there is no more, as where all of this is run by nice
+    assert [(path, int(nice)) for path, _, nice in ran] == [("e2e", os.nice(0)), ("chaos", given_way)]
 
 
 def test_each_file_is_read_by_the_lane_that_runs_it_alone(tmp_path: Path) -> None:
@@ -197,7 +198,7 @@ def test_a_command_that_runs_in_a_lane_keeps_no_interruption_from_it(tmp_path: P
         "tests/unit/conftest.py": f"{COMMON}\npytest_runtest_protocol = common.pytest_runtest_protocol\n",
         "tests/unit/test_a.py": f"""
 import contextlib, pathlib, pytest, time
-from harness import cli, failure
+from harness import failure
 
 def lasts(step):
     pathlib.Path(step).touch()
@@ -211,7 +212,7 @@ def something():
 
 def test_command(something):
     # As cli.run does it.
-    failure.on_interruption(cli._interrupt)
+    failure.on_interruption(failure.interrupt)
     with contextlib.suppress(failure.Interrupted):
         lasts("during")
 
