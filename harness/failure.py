@@ -1,11 +1,14 @@
 """How a command of the harness ends when it does not end well."""
 
+import contextlib
 import signal
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 #: The exit status of a command line that makes no sense.
 MISUNDERSTOOD = 2
+_ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class CommandFailed(Exception):
@@ -22,7 +25,7 @@ class Interrupted(BaseException):
 
 def on_interruption(handler: "Callable[[int, FrameType | None], object] | signal.Handlers") -> None:
     """Have the signals that end a command handled: Ctrl-C, an orchestrator's, a closed terminal's."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in _ENDINGS:
         # nohup's: a command that it runs survives its terminal.
         if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, handler)
@@ -33,3 +36,22 @@ def interrupt(number: int, _: object) -> None:
     # A second signal would interrupt nothing but the cleaning up.
     on_interruption(signal.SIG_IGN)
     raise Interrupted(number)
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """What is inside is done whole; a signal that comes meanwhile is handled then. For what takes moments."""
+    if threading.current_thread() is not threading.main_thread():
+        # Nowhere else does a handler raise anything.
+        yield
+        return
+    came: list[int] = []
+    handlers = {number: signal.getsignal(number) for number in _ENDINGS}
+    on_interruption(lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        if came:
+            signal.raise_signal(came[0])

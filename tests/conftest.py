@@ -26,8 +26,9 @@ from harness.sandbox.redis import NoTls
 hypothesis.settings.register_profile("busy machine", deadline=None)
 hypothesis.settings.load_profile("busy machine")
 
-#: Arguments of ``Popen._execute_child``, by their places.
+#: Arguments of gevent's ``Popen._execute_child``, by their places: stdin, stdout and stderr are the child's.
 _PREEXEC_FN, _UNIVERSAL_NEWLINES, _PROCESS_GROUP = 2, 7, -1
+_STREAMS = (11, 14, 16)
 
 
 def _share_memory() -> None:
@@ -46,15 +47,19 @@ def _share_memory() -> None:
             forking(self, *arguments)
             return
         self._loop.install_sigchld()
-        # Which the original is not given.
+        for number, descriptor in enumerate(arguments[place] for place in _STREAMS):
+            with contextlib.suppress(OSError):
+                # As gevent has it: no program expects a standard stream that returns EAGAIN.
+                os.set_blocking(number if descriptor == -1 else descriptor, True)
+        # The original takes no universal_newlines.
         given = [*arguments[:_UNIVERSAL_NEWLINES], *arguments[_UNIVERSAL_NEWLINES + 1 :]]
         if given[_PROCESS_GROUP] is None:
             given[_PROCESS_GROUP] = -1
         original._execute_child(self, *given)
-        # Nothing has waited since it was started: the loop does not know of its end yet.
+        # The loop has not turned since it was started: its end, if it came, is still to be seen.
         gevent_os.fork_and_watch(self._on_child, self._loop, True, lambda: self.pid)
 
-    # Its own way of starting is what gevent has taken away.
+    # gevent set the one to None, and has not got the other.
     module._fork_exec = monkey.get_original("subprocess", "_fork_exec")
     module.Popen._close_pipe_fds = original._close_pipe_fds
     module.Popen._execute_child = execute_child

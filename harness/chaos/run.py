@@ -123,10 +123,12 @@ class _Chaos:
     def _trouble(self) -> Schedule:
         schedule = Schedule(self._plan.faults, self._world.rig, self._timeline)
         self._sender.start()
-        while schedule.elapsed_s < self._plan.duration_s or not schedule.quiet:
-            schedule.tick()
-            sent, faults = len(self._sender.sent), schedule.injected.total()
-            self._tick(f"{schedule.elapsed_s:.0f} s: {sent} sent, {faults} faults")
+        # Interrupted, before what the faults are in is taken down.
+        with contextlib.closing(schedule):
+            while schedule.elapsed_s < self._plan.duration_s or not schedule.quiet:
+                schedule.tick()
+                sent, faults = len(self._sender.sent), schedule.injected.total()
+                self._tick(f"{schedule.elapsed_s:.0f} s: {sent} sent, {faults} faults")
         self._see_all_sent()
         return schedule
 

@@ -55,6 +55,12 @@ class Schedule:
         for each in [each for each in self._in_effect if each.until_s <= elapsed_s]:
             self._end(each)
 
+    def close(self) -> None:
+        """Take back what is in effect, where the run ends before its time."""
+        with ExitStack() as effects:
+            while self._in_effect:
+                effects.push(self._in_effect.pop(0).effect)
+
     def _begin(self, fault: PlannedFault) -> None:
         began_s, effect = time.time(), ExitStack()
         try:

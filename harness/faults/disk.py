@@ -10,6 +10,8 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+from harness.failure import uninterrupted
+
 _TIMEOUT_S = 30
 _FILLER = "filler-of-the-harness"
 
@@ -47,17 +49,18 @@ def small_disk(folder: Path, size_bytes: int) -> Iterator[SmallDisk]:
     if os.geteuid() != 0:
         raise Unavailable("a full disk takes a small file system, and only root may mount one")
     folder.mkdir(parents=True, exist_ok=True)
-    # From before it is mounted: an interruption may come as soon as it is.
     try:
-        mounted = _run("mount", "-t", "tmpfs", "-o", f"size={size_bytes}", "runqy-harness", str(folder))
+        with uninterrupted():
+            mounted = _run("mount", "-t", "tmpfs", "-o", f"size={size_bytes}", "runqy-harness", str(folder))
         if mounted.returncode != 0:
             said = mounted.stderr.strip()
             raise Unavailable(f"a full disk takes a small file system, and mounting one failed: {said}")
         yield SmallDisk(folder)
     finally:
-        if folder.is_mount():
-            # Lazily: a process that still stands in there must not keep it mounted for ever.
-            _run("umount", "--lazy", str(folder))
+        with uninterrupted():
+            if folder.is_mount():
+                # Lazily: a process that still stands in there must not keep it mounted for ever.
+                _run("umount", "--lazy", str(folder))
 
 
 def _run(*command: str) -> "subprocess.CompletedProcess[str]":

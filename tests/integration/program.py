@@ -1,5 +1,6 @@
 """The harness as a program: started as people start it, in a temporary folder that shows what it leaves."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -15,8 +16,8 @@ import psutil
 from harness import wait
 
 HARNESS = (sys.executable, "-m", "harness")
-#: Seconds until what is asked to end is ended.
-END_S = 40.0
+#: Seconds until what was asked to end is killed.
+END_S = 25.0
 
 
 class Program:
@@ -82,13 +83,15 @@ def program(folder: Path, *arguments: str, env: Mapping[str, str] | None = None)
 
 def end_all(processes: Sequence["subprocess.Popen[Any]"]) -> None:
     """Have them end, such as are still running: what they have mounted or started goes with them."""
-    for process in processes:
-        process.terminate()
     until_s = time.monotonic() + END_S
-    for process in processes:
-        try:
-            process.wait(max(0.0, until_s - time.monotonic()))
-        except subprocess.TimeoutExpired:
+    try:
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(max(0.0, until_s - time.monotonic()))
+    finally:
+        for process in processes:
             process.kill()
             process.wait()
 

@@ -1,7 +1,9 @@
 """Each fault of programs, Redis, disks and clocks, by its measured effect, and that it ends."""
 
+import contextlib
 import errno
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -116,17 +118,59 @@ def test_a_redis_that_stands_still_answers_afterwards(server: RedisServer, db: r
     assert db.ping()
 
 
-def test_a_full_disk_takes_no_more_and_takes_it_again_afterwards(tmp_path: Path) -> None:
+@contextlib.contextmanager
+def skipped_where_nothing_can_be_mounted() -> Iterator[None]:
     try:
-        with disk.small_disk(tmp_path / "small", 1 << 20) as small:
-            with small.full(), pytest.raises(OSError, match="No space left") as caught:
-                (small.folder / "more").write_bytes(b"x" * 65_536)
-            assert caught.value.errno == errno.ENOSPC
-            (small.folder / "more").write_bytes(b"x" * 65_536)
+        yield
     except disk.Unavailable as exc:
         pytest.skip(str(exc))
+
+
+def test_a_full_disk_takes_no_more_and_takes_it_again_afterwards(tmp_path: Path) -> None:
+    with skipped_where_nothing_can_be_mounted(), disk.small_disk(tmp_path / "small", 1 << 20) as small:
+        with small.full(), pytest.raises(OSError, match="No space left") as caught:
+            (small.folder / "more").write_bytes(b"x" * 65_536)
+        assert caught.value.errno == errno.ENOSPC
+        (small.folder / "more").write_bytes(b"x" * 65_536)
     assert not os.path.ismount(tmp_path / "small")
     assert list((tmp_path / "small").iterdir()) == []
+
+
+@pytest.mark.parametrize("order", ["{work}; {interrupt}; sleep 1", "{interrupt}; sleep 0.2; {work}"])
+@pytest.mark.parametrize("program", ["mount", "umount"])
+def test_interrupted_while_it_is_mounted_or_taken_down_nothing_stays_mounted(
+    tmp_path: Path, program: str, order: str
+) -> None:
+    with skipped_where_nothing_can_be_mounted(), disk.small_disk(tmp_path / "tried", 1 << 20):
+        pass
+    script = order.format(work=f'{shutil.which(program)} "$@"', interrupt="kill -TERM $PPID")
+    (tmp_path / program).write_text(f"#!/bin/sh\n{script}\n")
+    (tmp_path / program).chmod(0o755)
+    small = tmp_path / "small"
+    code = f"""
+import pathlib
+from harness.failure import interrupt, on_interruption
+from harness.faults import disk
+
+on_interruption(interrupt)
+with disk.small_disk(pathlib.Path({str(small)!r}), 1 << 20):
+    print("used")
+"""
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PATH": path},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert "Interrupted: SIGTERM" in done.stderr
+        assert done.stdout == ("used\n" if program == "umount" else "")
+        assert not os.path.ismount(small)
+    finally:
+        subprocess.run(["umount", "--lazy", str(small)], capture_output=True, check=False)
 
 
 @pytest.mark.parametrize("offset_s", [3_600, -86_400])

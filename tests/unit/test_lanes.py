@@ -110,7 +110,7 @@ def test_what_makes_the_image_comes_first_and_others_give_way_to_it(tmp_path: Pa
 
     assert done.returncode == 0, done.stdout
     ran = [line.split() for line in (tmp_path / "ran").read_text().splitlines()]
-    given_way = min(os.nice(0) + 5, 19)  # there is no more, as where all of this is run by nice
+    given_way = min(os.nice(0) + 5, 19)  # the most there is: this may be run by nice itself
     assert [(path, int(nice)) for path, _, nice in ran] == [("e2e", os.nice(0)), ("chaos", given_way)]
 
 

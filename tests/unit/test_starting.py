@@ -5,8 +5,10 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import gevent
+import gevent.os
 import gevent.subprocess
 import pytest
 
@@ -56,12 +58,28 @@ def test_what_it_is_not_given_stays_closed_to_it() -> None:
 
 @pytest.mark.parametrize(("line", "status"), [("exit 7", 7), ("kill -TERM $$", -signal.SIGTERM)])
 def test_its_end_is_known(line: str, status: int) -> None:
-    assert subprocess.run(line, shell=True, check=False).returncode == status
+    assert subprocess.run(line, shell=True, check=False, timeout=60).returncode == status
 
 
-def test_one_that_ends_at_once_is_seen_to_end() -> None:
-    started = [subprocess.Popen(["true"]) for _ in range(20)]
-    assert [process.wait(60) for process in started] == [0] * 20
+def test_one_that_has_ended_before_it_is_watched_is_seen_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    watch = gevent.os.fork_and_watch
+
+    def late(*arguments: Any) -> None:
+        # Without a turn of the loop, as in starting; it stays to be waited for.
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
+        watch(*arguments)
+
+    monkeypatch.setattr(gevent.os, "fork_and_watch", late)
+    assert subprocess.Popen(["true"]).wait(60) == 0
+
+
+def test_its_standard_streams_wait() -> None:
+    # The end of a pipe that is here does not, and goes on to the next program.
+    with subprocess.Popen(["sh", "-c", "sleep 0.2; echo late"], stdout=subprocess.PIPE) as first:
+        done = subprocess.run(
+            ["cat"], stdin=first.stdout, capture_output=True, text=True, check=False, timeout=60
+        )
+    assert (done.stdout, done.stderr) == ("late\n", "")
 
 
 def test_who_waits_for_it_lets_others_run() -> None:
