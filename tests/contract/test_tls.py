@@ -209,5 +209,7 @@ def _standing_still(server: RedisServer) -> Iterator[None]:
 
 
 def _close_when_ready(reader: int, channel: Channel) -> None:
-    gevent.socket.wait_read(reader)
+    # libev may say so for nothing (its manual: spurious readiness notifications).
+    while not _SELECT([reader], [], [], 0)[0]:
+        gevent.socket.wait_read(reader)
     channel.close()
