@@ -65,6 +65,14 @@ def small_disk(folder: Path, size_bytes: int) -> Iterator[SmallDisk]:
 
 def _run(*command: str) -> "subprocess.CompletedProcess[str]":
     try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
+        return subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=_TIMEOUT_S,
+            check=False,
+            # Out of reach of a terminal's Ctrl-C, which would end it halfway.
+            start_new_session=True,
+        )
     except FileNotFoundError as exc:
         raise Unavailable(f"a full disk takes the program {command[0]}, which is not there") from exc
