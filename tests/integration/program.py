@@ -81,9 +81,9 @@ def program(folder: Path, *arguments: str, env: Mapping[str, str] | None = None)
         started.close()
 
 
-def end_all(processes: Sequence["subprocess.Popen[Any]"]) -> None:
+def end_all(processes: Sequence["subprocess.Popen[Any]"], within_s: float = END_S) -> None:
     """Have them end, such as are still running: what they have mounted or started goes with them."""
-    until_s = time.monotonic() + END_S
+    until_s = time.monotonic() + within_s
     try:
         for process in processes:
             process.terminate()

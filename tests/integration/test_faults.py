@@ -1,6 +1,5 @@
 """Each fault of programs, Redis, disks and clocks, by its measured effect, and that it ends."""
 
-import contextlib
 import errno
 import os
 import shutil
@@ -19,6 +18,7 @@ from harness.faults import clock, disk, processes
 from harness.faults import redis as redis_faults
 from harness.sandbox.redis import RedisServer
 from harness.sandbox.runtimes.process import WorkerProcess
+from tests.machine import left_out_where_nothing_can_be_mounted
 
 TICKER = "import sys, time\nwhile True:\n    print(time.monotonic(), flush=True)\n    time.sleep(0.01)\n"
 
@@ -118,16 +118,8 @@ def test_a_redis_that_stands_still_answers_afterwards(server: RedisServer, db: r
     assert db.ping()
 
 
-@contextlib.contextmanager
-def skipped_where_nothing_can_be_mounted() -> Iterator[None]:
-    try:
-        yield
-    except disk.Unavailable as exc:
-        pytest.skip(str(exc))
-
-
 def test_a_full_disk_takes_no_more_and_takes_it_again_afterwards(tmp_path: Path) -> None:
-    with skipped_where_nothing_can_be_mounted(), disk.small_disk(tmp_path / "small", 1 << 20) as small:
+    with left_out_where_nothing_can_be_mounted(), disk.small_disk(tmp_path / "small", 1 << 20) as small:
         with small.full(), pytest.raises(OSError, match="No space left") as caught:
             (small.folder / "more").write_bytes(b"x" * 65_536)
         assert caught.value.errno == errno.ENOSPC
@@ -149,7 +141,7 @@ def test_a_full_disk_takes_no_more_and_takes_it_again_afterwards(tmp_path: Path)
 def test_interrupted_while_it_is_mounted_or_taken_down_nothing_stays_mounted(
     tmp_path: Path, program: str, order: str
 ) -> None:
-    with skipped_where_nothing_can_be_mounted(), disk.small_disk(tmp_path / "tried", 1 << 20):
+    with left_out_where_nothing_can_be_mounted(), disk.small_disk(tmp_path / "tried", 1 << 20):
         pass
     script = order.format(work=f'{shutil.which(program)} "$@"')
     (tmp_path / program).write_text(f"#!/bin/sh\n{script}\n")

@@ -11,18 +11,15 @@ from typing import Any
 import pytest
 
 from harness.dev.live import session
-from harness.failure import Interrupted, on_interruption
+from harness.failure import Interrupted, handlers_kept, on_interruption
 
 
 @pytest.fixture(autouse=True)
 def _handlers() -> Iterator[None]:
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = [signal.getsignal(number) for number in numbers]
-    # Also where nohup runs the tests: what it has ignored stays ignored.
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    yield
-    for number, handler in zip(numbers, before, strict=True):
-        signal.signal(number, handler)
+    with handlers_kept():
+        # Also where nohup runs the tests: what it has ignored stays ignored.
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        yield
 
 
 def _raise(number: int, _: object) -> None:
